@@ -1,0 +1,281 @@
+"""Absorbing layers and the free surface: the padded grid around a model and the derivatives on it.
+
+Around the model lies, on each side with a layer, a gap as wide as the stencil's reach and then the damped cells of a C-PML. With the gap no
+memory variable touches a model cell, so that the undamped scheme holds exactly in the model: boundary saving rebuilds wavefields with it.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from jaxfwi import stencils
+from jaxfwi.grid import Grid
+from jaxfwi.linear import linear_operator
+
+__all__ = ["CPML", "Derivative", "Frame"]
+
+Region = tuple[slice, ...]
+
+
+@dataclass(frozen=True)
+class CPML:
+    """A convolutional perfectly matched layer: how wide and how strong.
+
+    The layer multiplies the waves by ``exp(-integral of d / speed)`` where d grows with the square of the depth into the layer, stretched by a
+    frequency shift alpha that keeps grazing and slow waves decaying (Komatitsch & Martin 2007, Geophysics 72, SM155-SM167; for the second-order
+    equation Pasalic & McGarry 2010, SEG Expanded Abstracts 29, 2925-2929).
+
+    Args:
+        width: damped cells, one number for all sides, or ``((top, bottom), (left, right))`` with a pair per axis (near side, far side). A side
+            of width 0 has no layer: fields are zero beyond it, and it reflects.
+        velocity: speed in m/s at which the layer is tuned. Waves at half or twice this speed are still absorbed well; set it when a model's
+            speeds are far from the default.
+        frequency: dominant frequency in Hz, which sets the frequency shift. The effect is small.
+        reflection: amplitude reflected at normal incidence in theory; the grid adds its own.
+
+    Raises:
+        ValueError: for a width that is not a whole number or any parameter that cannot be.
+
+    >>> CPML(width=((0, 20), (20, 20))).widths(2)
+    ((0, 20), (20, 20))
+    """
+
+    width: int | tuple[tuple[int, int], ...] = 20
+    velocity: float = 3000.0
+    frequency: float = 10.0
+    reflection: float = 1e-5
+
+    def __post_init__(self):
+        width = self.width
+        if not isinstance(width, int):
+            width = tuple(tuple(int(w) if w == int(w) else w for w in pair) for pair in width)
+            object.__setattr__(self, "width", width)
+            if any(len(pair) != 2 for pair in width):
+                raise ValueError(f"CPML width must be a whole number or a (near, far) pair per axis, got {self.width}.")
+        if any(not isinstance(w, int) or w < 0 for w in np.ravel(np.asarray(width, dtype=object))):
+            raise ValueError(f"CPML width must be whole numbers of cells, 0 or more, got {self.width}.")
+        if not (self.velocity > 0 and self.frequency > 0 and 0 < self.reflection < 1):
+            raise ValueError(f"CPML velocity and frequency must be positive and reflection between 0 and 1, got {self}.")
+
+    def widths(self, ndim: int) -> tuple[tuple[int, int], ...]:
+        """Damped cells per axis and side."""
+        if isinstance(self.width, int):
+            return ((self.width, self.width),) * ndim
+        if len(self.width) != ndim:
+            raise ValueError(f"CPML width has {len(self.width)} pairs for a grid of {ndim} axes: {self.width}.")
+        return self.width
+
+
+@dataclass(frozen=True)
+class Slab:
+    """The damped cells along one side of an axis."""
+
+    axis: int
+    far: bool
+    width: int
+    decay: tuple[float, ...] = field(repr=False)  # a and b of the recursion, from the outside in
+    gain: tuple[float, ...] = field(repr=False)
+
+    def recursion(self, ndim: int, dtype: Any) -> tuple[Array, Array]:
+        """Coefficients a and b of ``memory = b memory + a derivative``, shaped to broadcast along the slab's axis."""
+        shape = [1] * ndim
+        shape[self.axis] = self.width
+        order = -1 if self.far else 1
+        a, b = (np.asarray(x)[::order].reshape(shape) for x in (self.gain, self.decay))
+        return jnp.asarray(a, dtype), jnp.asarray(b, dtype)
+
+    def start(self, cells: int, extra: int = 0) -> int:
+        """First cell of the slab (with `extra` cells on its inner side) along an axis of so many cells."""
+        return cells - self.width - extra if self.far else 0
+
+
+@lru_cache
+def _slab(axis: int, far: bool, width: int, cpml: CPML, spacing: float, dt: float) -> Slab:
+    thickness = width * spacing
+    depth = np.arange(width, 0, -1) / width  # 1 at the outermost cell; 0 would be the last cell of the gap
+    d = -1.5 * cpml.velocity * math.log(cpml.reflection) / thickness * depth**2
+    alpha = math.pi * cpml.frequency * (1.0 - depth)
+    b = np.exp(-(d + alpha) * dt)
+    a = d / (d + alpha) * (b - 1.0)
+    return Slab(axis, far, width, decay=tuple(b.tolist()), gain=tuple(a.tolist()))
+
+
+@dataclass(frozen=True)
+class Derivative:
+    """Space derivatives of a field, damped in its slabs. With no slabs it is the plain derivative of the interior.
+
+    Args:
+        spacing: metres between nodes, per axis.
+        order: of accuracy in space.
+        free_surface: whether the first row is a free surface, where the field is zero and antisymmetric about it.
+        slabs: the damped cells.
+    """
+
+    spacing: tuple[float, ...]
+    order: int
+    free_surface: bool
+    slabs: tuple[Slab, ...] = ()
+
+    def memory(self, field: Array) -> tuple[tuple[Array, Array], ...]:
+        """Memory variables at rest: two a slab, with the slab's cells only."""
+        zeros = [jnp.zeros_like(field[_slice(field.ndim, s.axis, 0, s.width)]) for s in self.slabs]
+        return tuple((z, z) for z in zeros)
+
+    def add_laplacian(self, onto: Array, scale: Array, u: Array, memory: Any) -> tuple[Array, Any]:
+        """Return ``onto + scale * laplacian(u)`` and the new memory variables.
+
+        The scale comes in here because the slabs' few cells are then added to a finished dense pass, and not the other way round: half the
+        traffic of a step.
+        """
+        dense, patches, memory = linear_operator(self._laplacian, self._laplacian_transposed, (), (u, memory))
+        out = onto + scale * dense
+        for region, patch in zip(self._patched(u.shape), patches, strict=True):
+            out = out.at[region].add(scale[region] * patch)
+        return out, memory
+
+    def _patched(self, shape: Sequence[int]) -> list[Region]:
+        """Where the Laplacian differs from the dense one: the first rows at a free surface, then each slab and its stencil's reach."""
+        r = self.order // 2
+        surface = [_slice(len(shape), 0, 0, min(r + 1, shape[0]))] if self.free_surface else []
+        return surface + [_slice(len(shape), s.axis, s.start(shape[s.axis], r), s.width + r) for s in self.slabs]
+
+    def _laplacian(self, _, operands):
+        """The dense Laplacian, what must be added to it (at the free surface, in the slabs), and the new memory variables.
+
+        In a slab the stretched second derivative is ``D2 u + D1 psi + zeta`` with ``psi = b psi + a D1 u`` and
+        ``zeta = b zeta + a (D2 u + D1 psi)`` (Pasalic & McGarry 2010).
+        """
+        u, memory = operands
+        patches, new_memory = self._surface_images(u), []
+        for slab, (psi, zeta) in zip(self.slabs, memory, strict=True):
+            a, b, d1, d2, r = self._local(slab, u)
+            n = u.shape[slab.axis]
+            near = _outward(slab, stencils.section(u, slab.axis, slab.start(n, r), slab.width + r), r)
+            psi = b * psi + a * stencils.difference(near, slab.axis, d1)
+            spread = stencils.difference(_outward(slab, _inward(slab, psi, 2 * r), r), slab.axis, d1)
+            zeta = b * zeta + a * (stencils.difference(near, slab.axis, d2) + _damped(slab, spread))
+            patches.append(spread + _inward(slab, zeta, r))
+            new_memory.append((psi, zeta))
+        return stencils.laplacian(u, self.order, self.spacing), patches, tuple(new_memory)
+
+    def _laplacian_transposed(self, _, cotangents):
+        """The transpose of `_laplacian`: the same stencils, as D2 is symmetric and D1 antisymmetric, in the reverse order."""
+        dense, patches, memory = cotangents
+        u = stencils.laplacian(dense, self.order, self.spacing)
+        patches = list(patches)
+        if self.free_surface:
+            top = patches.pop(0)
+            u = u.at[: top.shape[0]].add(self._surface_images(top)[0])
+        old_memory = []
+        for slab, patch, (psi, zeta) in zip(self.slabs, patches, memory, strict=True):
+            a, b, d1, d2, r = self._local(slab, u)
+            zeta = zeta + _damped(slab, patch)
+            inner = a * zeta
+            spread = _outward(slab, patch + _inward(slab, inner, r), r)
+            psi = psi - stencils.difference(spread, slab.axis, d1)
+            ends = [_outward(slab, _inward(slab, x, 2 * r), r) for x in (inner, a * psi)]
+            near = stencils.difference(ends[0], slab.axis, d2) - stencils.difference(ends[1], slab.axis, d1)
+            start = slab.start(u.shape[slab.axis], r)
+            u = u.at[_slice(u.ndim, slab.axis, start, slab.width + r)].add(near)
+            old_memory.append((b * psi, b * zeta))
+        return u, tuple(old_memory)
+
+    def _local(self, slab: Slab, u: Array):
+        """A slab's recursion coefficients and the two stencils along its axis."""
+        a, b = slab.recursion(u.ndim, u.dtype)
+        h = self.spacing[slab.axis]
+        d1 = [c / h for c in stencils.first_derivative(self.order)]
+        d2 = [c / h**2 for c in stencils.second_derivative(self.order)]
+        return a, b, d1, d2, self.order // 2
+
+    def _surface_images(self, u: Array) -> list[Array]:
+        """What the antisymmetric images above a free surface add to the Laplacian in the first rows, as a list of one (or of none).
+
+        Row i sees the image of row j with weight ``-c[i+j]``: a symmetric matrix. It also takes row 0 out of play, which stays at zero.
+        """
+        if not self.free_surface:
+            return []
+        c = [x / self.spacing[0] ** 2 for x in stencils.second_derivative(self.order)]
+        rows = min(len(c), u.shape[0])
+        top = [sum(-c[i + j] * u[j] for j in range(rows) if i + j < len(c)) for i in range(rows)]
+        return [jnp.stack(top)]
+
+
+def _slice(ndim: int, axis: int, start: int, size: int) -> Region:
+    return tuple(slice(start, start + size) if a == axis else slice(None) for a in range(ndim))
+
+
+def _inward(slab: Slab, x: Array, cells: int) -> Array:
+    """Zeros added on the model's side."""
+    return stencils.extend(x, slab.axis, cells, 0) if slab.far else stencils.extend(x, slab.axis, 0, cells)
+
+
+def _outward(slab: Slab, x: Array, cells: int) -> Array:
+    """Zeros added on the outer side."""
+    return stencils.extend(x, slab.axis, 0, cells) if slab.far else stencils.extend(x, slab.axis, cells, 0)
+
+
+def _damped(slab: Slab, x: Array) -> Array:
+    """The slab's own cells of an array that reaches further in."""
+    return stencils.section(x, slab.axis, x.shape[slab.axis] - slab.width if slab.far else 0, slab.width)
+
+
+@dataclass(frozen=True)
+class Frame:
+    """The padded grid: a model, and on each side with a layer the gap and the damped cells.
+
+    Args:
+        grid: of the model.
+        order: of accuracy in space; the gap is half of it.
+        absorber: the layer. At a free surface its top width counts as 0.
+        free_surface: whether the model's first row is a free surface.
+    """
+
+    grid: Grid
+    order: int
+    absorber: CPML
+    free_surface: bool
+
+    @property
+    def reach(self) -> int:
+        """Cells that a stencil looks to each side."""
+        return self.order // 2
+
+    @property
+    def widths(self) -> tuple[tuple[int, int], ...]:
+        """Damped cells per axis and side."""
+        widths = self.absorber.widths(self.grid.ndim)
+        return ((0, widths[0][1]), *widths[1:]) if self.free_surface else widths
+
+    @property
+    def pads(self) -> tuple[tuple[int, int], ...]:
+        """Cells around the model per axis and side: damped ones and the gap."""
+        return tuple(tuple(w + self.reach if w else 0 for w in pair) for pair in self.widths)  # pyright: ignore
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Cells of the padded grid."""
+        return tuple(n + sum(pad) for n, pad in zip(self.grid.shape, self.pads, strict=True))
+
+    @property
+    def model(self) -> Region:
+        """The model's cells in the padded grid."""
+        return tuple(slice(lo, lo + n) for n, (lo, _) in zip(self.grid.shape, self.pads, strict=True))
+
+    @property
+    def derivative(self) -> Derivative:
+        """The damped derivative on the padded grid."""
+        g = self.grid
+        slabs = tuple(
+            _slab(axis, bool(side), self.widths[axis][side], self.absorber, g.spacing[axis], g.dt)
+            for axis in range(g.ndim)
+            for side in (0, 1)
+            if self.widths[axis][side]
+        )
+        return Derivative(g.spacing, self.order, self.free_surface, slabs)

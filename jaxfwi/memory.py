@@ -1,0 +1,234 @@
+"""Three ways to pay for the gradient of a time loop: full storage, checkpointing, boundary saving.
+
+Each takes a `Propagation`, the places and the inputs of one shot, and returns the shot's data. All give the same gradient; what differs is what
+they keep. They know nothing of any equation.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import Array, lax
+
+from jaxfwi.linear import linear_operator
+from jaxfwi.propagation import Inputs, Places, Propagation
+
+__all__ = ["BoundarySaving", "Checkpointing", "FullStorage", "MemoryStrategy"]
+
+
+@dataclass(frozen=True)
+class FullStorage:
+    """Plain reverse-mode differentiation of the scan: every step keeps what its derivative needs.
+
+    The cheapest in time, the dearest in memory: for the acoustic equation one padded wavefield a step.
+    """
+
+    def run(self, propagation: Propagation, places: Places, inputs: Inputs) -> Array:
+        """Data of one shot, ``(time, receivers, components)``."""
+        return _scan(propagation, places, inputs)
+
+
+@dataclass(frozen=True)
+class Checkpointing:
+    """Keep the state at the start of each segment of the time axis, and run the segment again when its gradient is needed.
+
+    Two levels, one scan inside another (Griewank & Walther 2000, ACM TOMS 26, 19-45, with one set of checkpoints): works for any equation,
+    dissipative ones too, and costs one more forward run.
+
+    Args:
+        segments: how many; by default near the square root of the number of steps, where memory is least.
+
+    Raises:
+        ValueError: for a number of segments below 1.
+    """
+
+    segments: int | None = None
+
+    def __post_init__(self):
+        if self.segments is not None and (self.segments != int(self.segments) or self.segments < 1):
+            raise ValueError(f"Checkpointing segments must be a whole number of at least 1, got {self.segments}.")
+
+    def run(self, propagation: Propagation, places: Places, inputs: Inputs) -> Array:
+        """Data of one shot, ``(time, receivers, components)``."""
+        nt, sources = inputs.wavelet.shape
+        segments = min(self.segments or max(1, round(math.sqrt(nt))), nt)
+        length = -(-nt // segments)
+        segments = -(-nt // length)
+        # steps beyond the end, with a silent source, fill the last segment; their data are dropped
+        silent = jnp.zeros((segments * length - nt, sources), inputs.wavelet.dtype)
+        wavelet = jnp.concatenate([inputs.wavelet, silent]).reshape(segments, length, sources)
+
+        @jax.checkpoint
+        def segment(state, samples):
+            return lax.scan(lambda s, w: propagation.advance(places, inputs, s, w), state, samples)
+
+        _, data = lax.scan(segment, propagation.initial(inputs), wavelet)
+        return data.reshape(segments * length, *data.shape[2:])[:nt]
+
+
+@dataclass(frozen=True)
+class BoundarySaving:
+    """Record a thin ring around the model at every step, and rebuild the wavefield backwards in time from it.
+
+    The equation must conserve energy: it is run backwards with its own undamped scheme inside the model, where that is exact, while the
+    adjoint wavefield comes from the transpose of the very step that ran forward (Gauthier, Virieux & Tarantola 1986, Geophysics 51, 1387-1403;
+    Clapp 2008, SEP-136). Memory grows with the surface of the model and not with its volume. Forward mode (`jax.jvp`, Gauss-Newton and
+    Hessian-vector products) works too, and keeps memory at the boundary.
+
+    Args:
+        dtype: of the ring: None (that of the fields, exact to rounding), ``"float32"``, ``"bfloat16"``, ``"float16"`` or ``"int8"``. The last
+            two keep a scale for each block of 64 values, so that the size of the data does not matter.
+        host: keep the ring in host memory, where the device has its own.
+
+    Raises:
+        ValueError: for another dtype.
+    """
+
+    dtype: str | None = None
+    host: bool = False
+
+    def __post_init__(self):
+        if self.dtype not in (None, "float32", "bfloat16", "float16", "int8"):
+            raise ValueError(
+                f"BoundarySaving dtype must be None, 'float32', 'bfloat16', 'float16' or 'int8', got {self.dtype!r}."
+            )
+
+    def run(self, propagation: Propagation, places: Places, inputs: Inputs) -> Array:
+        """Data of one shot, ``(time, receivers, components)``."""
+        if not propagation.equation.reversible():
+            raise ValueError(
+                f"BoundarySaving cannot rebuild the wavefields of {propagation.equation.__name__}, which loses energy: "
+                "use memory=Checkpointing() instead."
+            )
+        return _rebuilding(_Rebuild(self, propagation), places, inputs)
+
+    def pack(self, ring: Array) -> Any:
+        """The ring ``(values,)`` as it is kept."""
+        kept = _to_blocks(ring, self.dtype) if self.dtype in ("float16", "int8") else ring.astype(self.dtype or ring.dtype)
+        return jax.device_put(kept, jax.memory.Space.Host) if self.host else kept
+
+    def unpack(self, kept: Any, ring: Array) -> Array:
+        """The ring from what was kept; `ring` gives its size and dtype."""
+        if self.host:
+            kept = jax.device_put(kept, jax.memory.Space.Device)
+        return _from_blocks(kept, ring) if self.dtype in ("float16", "int8") else kept.astype(ring.dtype)
+
+
+MemoryStrategy = FullStorage | Checkpointing | BoundarySaving
+
+
+def _scan(propagation: Propagation, places: Places, inputs: Inputs) -> Array:
+    def step(state, wavelet):
+        return propagation.advance(places, inputs, state, wavelet)
+
+    return lax.scan(step, propagation.initial(inputs), inputs.wavelet)[1]
+
+
+class _Record(NamedTuple):
+    """What boundary saving keeps of a forward run."""
+
+    final: Any  # the last state, on the window
+    rings: Any  # per step
+    samples: Any  # per step, the fields at the receivers' nodes, for the derivative of their weights
+
+
+@dataclass(frozen=True)
+class _Rebuild:
+    """The two halves of boundary saving: a forward run that records, and its transpose that rebuilds."""
+
+    strategy: BoundarySaving
+    propagation: Propagation
+
+    def forward(self, places: Places, inputs: Inputs) -> tuple[Array, _Record]:
+        p = self.propagation
+
+        def step(state, wavelet):
+            kept = self.strategy.pack(p.window.ring(state))
+            samples = p.samples(places, state)
+            new = p.step(places, inputs, state, wavelet)
+            return new, (p.data(inputs, samples), kept, samples if p.interpolates(inputs) else None)
+
+        final, (data, rings, samples) = lax.scan(step, p.initial(inputs), inputs.wavelet)
+        return data, _Record(p.window.crop(final), rings, samples)
+
+    def tangent(self, primal: tuple, tangents: Inputs) -> Array:
+        """The derivative of the data: forward mode needs nothing of the record."""
+        places, inputs, _ = primal
+        return jax.jvp(lambda i: _scan(self.propagation, places, i), (inputs,), (tangents,))[1]
+
+    def adjoint(self, primal: tuple, cotangent: Array) -> Inputs:
+        """The transpose of `tangent`.
+
+        Backwards in time, each step rebuilds the state it started from and then pulls cotangents through. Those of the coefficients come from
+        the rebuilt state on the window. All others need no state, because the step is linear in it: at rest serves as well as any.
+        """
+        places, inputs, record = primal
+        p, window = self.propagation, self.propagation.window
+        near = window.crop_inputs(places, inputs)
+        at_rest = p.initial(inputs)
+        ring_like = window.ring(at_rest)
+
+        def step(carry, xs):
+            state, adjoint, coefficients, source, receiver = carry
+            wavelet, kept, samples, data = xs
+            state = window.fill(window.rewind(near, state, wavelet), self.strategy.unpack(kept, ring_like))
+
+            def of_coefficients(c):
+                return window.step(near, c, state, wavelet)
+
+            _, pull = jax.vjp(of_coefficients, near.coefficients)
+            coefficients = jax.tree.map(jnp.add, coefficients, pull(window.crop(adjoint))[0])
+
+            def of_the_rest(state, wavelet, weight):
+                return p.step(places, inputs._replace(source_weight=weight), state, wavelet)
+
+            _, pull = jax.vjp(of_the_rest, at_rest, wavelet, inputs.source_weight)
+            adjoint, wavelet_bar, source_bar = pull(adjoint)
+            _, pull = jax.vjp(lambda s: p.data(inputs, p.samples(places, s)), at_rest)
+            adjoint = jax.tree.map(jnp.add, adjoint, pull(data)[0])
+            if samples is not None:
+                _, pull = jax.vjp(lambda weight: p.data(inputs._replace(receiver_weight=weight), samples), receiver)
+                receiver = receiver + pull(data)[0]
+            return (state, adjoint, coefficients, source + source_bar, receiver), wavelet_bar
+
+        zeros = jax.tree.map(jnp.zeros_like, (near.coefficients, inputs.source_weight, inputs.receiver_weight))
+        carry = (record.final, at_rest, *zeros)
+        xs = (inputs.wavelet, record.rings, record.samples, cotangent)
+        (_, _, coefficients, source, receiver), wavelet = lax.scan(step, carry, xs, reverse=True)
+        return Inputs(window.uncrop(coefficients, inputs.coefficients), wavelet, source, receiver)
+
+
+def _rebuilding(rebuild: _Rebuild, places: Places, inputs: Inputs) -> Array:
+    """The data of a shot, whose derivative is `rebuild`'s: known as a linear operator and its transpose, and so good for forward mode too."""
+
+    @jax.custom_jvp
+    def run(inputs: Inputs, places: Places) -> Array:
+        return _scan(rebuild.propagation, places, inputs)
+
+    @run.defjvp
+    def _(primals, tangents):
+        inputs, places = primals
+        data, record = rebuild.forward(places, inputs)
+        return data, linear_operator(rebuild.tangent, rebuild.adjoint, (places, inputs, record), tangents[0])
+
+    return run(inputs, places)
+
+
+BLOCK = 64  # ring values that share a scale
+
+
+def _to_blocks(values: Array, dtype: str | None) -> tuple[Array, Array]:
+    """Values scaled by the largest of their block to fill the range of a short `dtype`, and the scales."""
+    blocks = jnp.pad(values, (0, -values.size % BLOCK)).reshape(-1, BLOCK)
+    scale = jnp.max(jnp.abs(blocks), axis=1, keepdims=True)
+    normal = blocks / jnp.where(scale == 0.0, 1.0, scale)
+    short = jnp.round(normal * 127.0).astype(dtype) if dtype == "int8" else normal.astype(dtype)
+    return short, scale.astype("float32")
+
+
+def _from_blocks(kept: tuple[Array, Array], like: Array) -> Array:
+    short, scale = kept
+    unit = 127.0 if short.dtype == jnp.int8 else 1.0
+    return (short.astype(like.dtype) * (scale.astype(like.dtype) / unit)).reshape(-1)[: like.size]

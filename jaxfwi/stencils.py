@@ -1,0 +1,116 @@
+"""Finite-difference coefficients and the plain centred derivatives, any even order, any dimension.
+
+Fields are taken to be zero outside their array. With that, a centred second derivative is its own transpose and a centred first derivative is
+minus its own: the facts on which every hand-given transpose in the package rests.
+"""
+
+from collections.abc import Sequence
+from functools import lru_cache
+
+import jax.numpy as jnp
+import numpy as np
+from jax import Array, lax
+
+__all__ = ["difference", "extend", "first_derivative", "laplacian", "second_derivative", "section", "symbol"]
+
+
+@lru_cache
+def first_derivative(order: int) -> tuple[float, ...]:
+    """Coefficients ``(0, d_1, ..., d_r)`` of the centred first derivative of an even `order` = 2 r, for unit spacing.
+
+    The derivative at node i is the sum over k of ``d_k (u[i+k] - u[i-k])``. Fornberg (1988), Mathematics of Computation 51, 699-706.
+
+    >>> first_derivative(2)
+    (0.0, 0.5)
+    """
+    r = _reach(order)
+    k = np.arange(1, r + 1, dtype=float)
+    powers = 2 * np.arange(1, r + 1) - 1
+    # Taylor expansion: sum over k of 2 d_k k^p is 1 for p = 1 and 0 for p = 3, 5, ...
+    target = np.zeros(r)
+    target[0] = 0.5
+    return 0.0, *_solve(k[None, :] ** powers[:, None], target)
+
+
+@lru_cache
+def second_derivative(order: int) -> tuple[float, ...]:
+    """Coefficients ``(c_0, c_1, ..., c_r)`` of the centred second derivative of an even `order` = 2 r, for unit spacing.
+
+    The derivative at node i is ``c_0 u[i]`` plus the sum over k of ``c_k (u[i+k] + u[i-k])``. Fornberg (1988).
+
+    >>> second_derivative(2)
+    (-2.0, 1.0)
+    """
+    r = _reach(order)
+    k = np.arange(1, r + 1, dtype=float)
+    powers = 2 * np.arange(1, r + 1)
+    target = np.zeros(r)
+    target[0] = 1.0
+    side = _solve(k[None, :] ** powers[:, None], target)
+    return -2.0 * sum(side), *side
+
+
+def _reach(order: int) -> int:
+    if not isinstance(order, int) or order < 2 or order % 2:
+        raise ValueError(f"space_order must be an even whole number of at least 2, got {order!r}.")
+    return order // 2
+
+
+def _solve(matrix: np.ndarray, target: np.ndarray) -> tuple[float, ...]:
+    scale = np.abs(matrix).max(axis=1, keepdims=True)  # rows grow like r^order: balance them before solving
+    return tuple(float(c) for c in np.linalg.solve(matrix / scale, target / scale[:, 0]))
+
+
+def symbol(order: int, angle: np.ndarray | float) -> np.ndarray:
+    """Minus the second derivative's eigenvalue for a wave of ``angle`` = wavenumber x spacing (radians a cell); exact would be angle squared."""
+    c = second_derivative(order)
+    k = np.arange(1, len(c))
+    return -(c[0] + 2.0 * np.cos(np.multiply.outer(angle, k)) @ np.asarray(c[1:]))
+
+
+def section(u: Array, axis: int, start: int, size: int) -> Array:
+    """``size`` cells of `u` from ``start`` on along `axis`."""
+    return lax.slice_in_dim(u, start, start + size, axis=axis)
+
+
+def extend(u: Array, axis: int, before: int, after: int) -> Array:
+    """`u` with zeros added along `axis`."""
+    pads = [(0, 0)] * u.ndim
+    pads[axis] = (before, after)
+    return jnp.pad(u, pads)
+
+
+def difference(u: Array, axis: int, coefficients: Sequence[float]) -> Array:
+    """The derivative along `axis` wherever the stencil fits: an output shorter by the reach at both ends.
+
+    ``coefficients`` as given by `first_derivative` (antisymmetric, told by its zero in the middle) or `second_derivative` (symmetric).
+    """
+    r = len(coefficients) - 1
+    n = u.shape[axis] - 2 * r
+    sign = 1.0 if coefficients[0] else -1.0
+    out = coefficients[0] * section(u, axis, r, n) if coefficients[0] else 0.0
+    for k in range(1, r + 1):
+        out = out + coefficients[k] * (section(u, axis, r + k, n) + sign * section(u, axis, r - k, n))
+    return jnp.asarray(out)
+
+
+def laplacian(u: Array, order: int, spacing: Sequence[float]) -> Array:
+    """The Laplacian of `u`, zero outside its array: one dense pass over all axes. Symmetric: it is its own transpose.
+
+    >>> laplacian(jnp.array([0.0, 1.0, 0.0]), 2, (1.0,)).tolist()
+    [1.0, -2.0, 1.0]
+    """
+    c = second_derivative(order)
+    r = len(c) - 1
+    padded = jnp.pad(u, r)
+    weights = [1.0 / h**2 for h in spacing]
+
+    def shifted(axis, k):
+        starts = [r + (k if a == axis else 0) for a in range(u.ndim)]
+        return lax.slice(padded, starts, [s + n for s, n in zip(starts, u.shape, strict=True)])
+
+    out = c[0] * sum(weights) * u
+    for k in range(1, r + 1):
+        for axis, weight in enumerate(weights):
+            out = out + c[k] * weight * (shifted(axis, k) + shifted(axis, -k))
+    return out
