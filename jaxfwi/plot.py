@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
+from matplotlib.figure import Figure, SubFigure
 from matplotlib.image import AxesImage
 from numpy.typing import ArrayLike, NDArray
 
@@ -343,9 +343,9 @@ def spectrum(
     return ax
 
 
-def _png(figure: Figure) -> bytes:
+def _png(figure: Figure | SubFigure) -> bytes:
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png")
+    figure.figure.savefig(buffer, format="png")
     return buffer.getvalue()
 
 
@@ -373,8 +373,8 @@ def _height(shape: tuple[int, ...], spacing: float | Sequence[float], width: flo
     return float(np.clip(width * shape[0] * dz / (shape[1] * dx), 0.8, 1.3 * width)) + 0.9
 
 
-def _figure_of(ax: Axes) -> Figure:
-    figure = ax.get_figure(root=True)
+def _figure_of(ax: Axes) -> Figure | SubFigure:
+    figure = ax.get_figure()
     if figure is None:
         raise ValueError("ax must belong to a figure.")
     return figure
@@ -430,7 +430,7 @@ def _limits(arrays: Sequence[FloatArray], symmetric: bool, percentile: float) ->
 
 
 def _round_factor(scale: float, size: float) -> float:
-    """The greatest 1, 2 or 5 times a power of ten that keeps ``size`` within ``scale``; 1 if ``size`` is 0."""
+    """Greatest 1, 2 or 5 times a power of ten that keeps ``size`` within ``scale``; 1 if ``size`` is 0."""
     if size == 0:
         return 1.0
     exponent = np.floor(np.log10(scale) - np.log10(size))

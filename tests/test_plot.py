@@ -1,0 +1,199 @@
+import re
+
+import numpy as np
+import pytest
+from matplotlib import pyplot
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from jaxfwi import models, plot
+
+pytestmark = pytest.mark.filterwarnings("error")
+
+vp = models.marmousi_like((30, 80), 100.0)
+wave = np.random.default_rng(0).normal(size=(30, 80)) * 1e-3
+
+
+def draw(figure):
+    """Draw on the Agg canvas, where a layout or a mathematical text that is wrong shows, as an RGBA array."""
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    return np.asarray(canvas.buffer_rgba())
+
+
+def has_units(figure):
+    shown = [t for axes in figure.axes for t in (axes.get_xlabel(), axes.get_ylabel()) if t]
+    return all(re.search(r"\(.+\)$", text) for text in shown)
+
+
+def test_model_is_drawn_in_km_with_depth_down_and_cells_on_their_positions():
+    axes = plot.model(vp, (100.0, 50.0), title="Start", clim=(1500.0, 4000.0))
+    assert draw(axes.figure).std() > 0
+    assert (axes.get_xlabel(), axes.get_ylabel(), axes.get_title()) == (
+        "Distance (km)",
+        "Depth (km)",
+        "Start",
+    )
+    assert has_units(axes.figure)
+    assert "P-wave velocity (m/s)" in [a.get_ylabel() for a in axes.figure.axes]
+    (image,) = axes.images
+    assert image.get_clim() == (1500.0, 4000.0)
+    np.testing.assert_allclose(image.get_extent(), (-0.025, 3.975, 2.95, -0.05))
+    bottom, top = axes.get_ylim()
+    assert bottom > top
+
+
+def test_model_marks_the_survey_where_it_is():
+    sources = np.array([[20.0, 500.0], [20.0, 1500.0]])
+    receivers = np.broadcast_to(np.array([[260.0, 0.0], [260.0, 4000.0], [np.nan, np.nan]]), (2, 3, 2))
+    axes = plot.model(vp, 100.0, survey_sources=sources, survey_receivers=receivers)
+    draw(axes.figure)
+    stars, triangles = axes.collections
+    np.testing.assert_allclose(stars.get_offsets(), [[0.5, 0.02], [1.5, 0.02]])
+    np.testing.assert_allclose(triangles.get_offsets(), [[0.0, 0.26], [4.0, 0.26]])
+    with pytest.raises(ValueError, match="survey_sources must be positions"):
+        plot.model(vp, 100.0, survey_sources=[1.0, 2.0, 3.0])
+
+
+def test_gather_clips_by_percentile():
+    data = np.zeros((200, 20))
+    data[:, :] = np.linspace(-1, 1, 4000).reshape(200, 20)
+    data[0, 0] = 1e6
+    axes = plot.gather(data, 4e-3, percentile=90.0)
+    draw(axes.figure)
+    low, high = axes.images[0].get_clim()
+    assert low == -high
+    np.testing.assert_allclose(high, 0.9, atol=1e-2)
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("Receiver number", "Time (s)")
+    np.testing.assert_allclose(axes.images[0].get_extent(), (-0.5, 19.5, 0.798, -0.002))
+    assert plot.gather(data, 4e-3, clim=(-2.0, 2.0)).images[0].get_clim() == (-2.0, 2.0)
+
+
+def test_gather_against_position_and_of_nothing():
+    axes = plot.gather(np.zeros((50, 5)), 1e-3, receiver_x=np.linspace(1000.0, 1400.0, 5))
+    draw(axes.figure)
+    assert axes.get_xlabel() == "Distance (km)"
+    np.testing.assert_allclose(axes.images[0].get_extent()[:2], (0.95, 1.45))
+    with pytest.raises(ValueError, match="evenly spaced"):
+        plot.gather(np.zeros((50, 3)), 1e-3, receiver_x=[0.0, 10.0, 30.0])
+    with pytest.raises(ValueError, match="one position per receiver"):
+        plot.gather(np.zeros((50, 3)), 1e-3, receiver_x=[0.0, 10.0])
+    with pytest.raises(ValueError, match="percentile must be above 0"):
+        plot.gather(np.zeros((50, 3)), 1e-3, percentile=0.0)
+
+
+def test_compare_draws_all_on_one_symmetric_scale_and_states_the_factor():
+    images = {"full": wave, "boundary": wave * (1 + 1.5e-6), "again": wave.copy()}
+    figure = plot.compare(images, 20.0, difference_to="full", label="Gradient (s/m)", title="Gradients")
+    draw(figure)
+    assert has_units(figure)
+    titles = {axes.get_title(): axes for axes in figure.axes if axes.images}
+    factor = r"(boundary - full) $\times\ 5 \cdot 10^{5}$"
+    assert set(titles) == {"full", "boundary", "again", factor, "again = full"}
+    limits = {axes.images[0].get_clim() for axes in titles.values()}
+    assert len(limits) == 1
+    low, high = limits.pop()
+    assert low == -high
+    np.testing.assert_allclose(high, np.percentile(abs(wave), 99.5), rtol=1e-3)
+    np.testing.assert_allclose(titles[factor].images[0].get_array(), 5e5 * (images["boundary"] - wave))
+
+
+def test_compare_of_velocities_is_sequential():
+    figure = plot.compare({"true": vp, "start": models.smooth(vp, 4.0)}, (20.0, 40.0), percentile=100.0)
+    draw(figure)
+    first, second, _bar = figure.axes
+    assert first.images[0].get_clim() == second.images[0].get_clim()
+    np.testing.assert_allclose(first.images[0].get_clim(), (1500.0, vp.max()))
+    assert first.images[0].get_cmap().name == plot.SEQUENTIAL
+    differences = plot.compare(
+        {"true": vp, "start": 0.999 * vp}, 20.0, difference_to="true", clim=(1500.0, 4500.0)
+    )
+    draw(differences)
+    assert differences.axes[2].get_title() == r"(start - true) $\times\ 500$"
+    assert differences.axes[2].images[0].get_clim() == (-3000.0, 3000.0)
+
+
+@pytest.mark.parametrize("value", [0.0, 2000.0])
+def test_compare_of_constants(value):
+    constant = np.full((5, 6), value)
+    draw(plot.compare({"a": constant, "b": constant}, 10.0, difference_to="a"))
+
+
+def test_convergence_on_a_logarithmic_axis():
+    axes = plot.convergence(
+        {"Adam": [8.0, 4.0, 0.0, 1.0], "L-BFGS": [4.0, 1.0]}, relative=True, title="Misfit"
+    )
+    draw(axes.figure)
+    assert axes.get_yscale() == "log"
+    assert has_units(axes.figure)
+    np.testing.assert_allclose(axes.lines[0].get_ydata(), [1.0, 0.5, np.nan, 0.125])
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["Adam", "L-BFGS"]
+    assert plot.convergence({"a": [3.0, 2.0]}, label="Misfit (Pa² s)").get_ylabel() == "Misfit (Pa² s)"
+
+
+@pytest.mark.parametrize("dt", [1e-3, 2e-3])
+def test_spectrum_is_the_continuous_one_whatever_dt(dt):
+    t = np.arange(-0.5, 0.5, dt)
+    width = 0.02
+    axes = plot.spectrum(np.exp(-((t / width) ** 2) / 2), dt, title="Gaussian")
+    draw(axes.figure)
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("Frequency (Hz)", "Amplitude (wavelet unit / Hz)")
+    frequency, amplitude = axes.lines[0].get_data()
+    expected = width * np.sqrt(2 * np.pi) * np.exp(-((2 * np.pi * frequency * width) ** 2) / 2)
+    np.testing.assert_allclose(amplitude, expected, atol=1e-9)
+    assert 20 < axes.get_xlim()[1] < 40
+    assert plot.spectrum(np.zeros(10), dt, highest=50.0).get_xlim() == (0.0, 50.0)
+    draw(plot.spectrum(np.zeros(10), dt).figure)
+
+
+def test_every_function_draws_on_given_axes():
+    figure = Figure(figsize=(10, 8), layout="constrained")
+    axes = figure.subplots(2, 2)
+    assert plot.model(vp, 100.0, axes[0, 0]) is axes[0, 0]
+    assert plot.gather(wave, 1e-3, axes[0, 1]) is axes[0, 1]
+    assert plot.convergence({"a": [1.0, 0.1]}, axes[1, 0]) is axes[1, 0]
+    assert plot.spectrum(wave[0], 1e-3, axes[1, 1]) is axes[1, 1]
+    draw(figure)
+    assert all(a.get_xlabel() and a.get_ylabel() for a in axes.flat)
+
+
+def test_own_figures_show_themselves_in_a_notebook():
+    png = b"\x89PNG"
+    assert plot.model(vp, 100.0)._repr_png_().startswith(png)
+    assert plot.compare({"a": vp}, 100.0)._repr_png_().startswith(png)
+    theirs = Figure(layout="constrained").add_subplot()
+    assert not hasattr(plot.model(vp, 100.0, theirs), "_repr_png_")
+
+
+def test_pyplot_keeps_its_figures_to_itself():
+    before = pyplot.get_fignums()
+    plot.gather(wave, 1e-3)
+    plot.compare({"a": vp}, 100.0)
+    assert pyplot.get_fignums() == before
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: plot.model(vp[0], 10.0), r"vp must be a 2D array \[z, x\], got shape \(80,\)"),
+        (lambda: plot.model(vp[None], 10.0), r"pass a slice, such as array\[:, array.shape\[1\] // 2, :\]"),
+        (lambda: plot.model(vp, 0.0), "spacing must be positive"),
+        (lambda: plot.model(vp, (1.0, 1.0, 1.0)), "spacing must be positive, one number or"),
+        (lambda: plot.gather(vp[0], 1e-3), r"data must be a 2D array \(time, receivers\)"),
+        (lambda: plot.gather(vp[..., None], 1e-3), r"pass one shot and component, data\[shot, :, :, 0\]"),
+        (lambda: plot.gather(vp, 0.0), "dt must be positive"),
+        (lambda: plot.compare({}, 10.0), "images must hold one section or more"),
+        (lambda: plot.compare({"a": vp, "b": vp[1:]}, 10.0), "all of one shape"),
+        (lambda: plot.compare({"a": vp[0]}, 10.0), r"images\['a'\] must be a 2D array"),
+        (lambda: plot.compare({"a": vp}, 10.0, difference_to="c"), r"difference_to must be one of \['a'\]"),
+        (lambda: plot.convergence({}), "values must hold one curve or more"),
+        (lambda: plot.convergence({"a": 1.0}), r"values\['a'\] must be one row"),
+        (lambda: plot.convergence({"a": [0.0, 1.0]}, relative=True), r"values\['a'\] starts at 0"),
+        (lambda: plot.spectrum(vp, 1e-3), r"pass one of them, wavelet\[0\]"),
+        (lambda: plot.spectrum(vp[0], -1.0), "dt must be positive"),
+        (lambda: plot.spectrum(vp[0], 1e-3, highest=0.0), "highest must be a positive frequency"),
+    ],
+)
+def test_errors_say_what_to_pass(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()
