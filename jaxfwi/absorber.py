@@ -12,7 +12,7 @@ from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
-from jax import Array
+from jax import Array, lax
 
 from jaxfwi import stencils
 from jaxfwi.grid import Grid
@@ -61,7 +61,9 @@ class CPML:
         if any(not isinstance(w, int) or w < 0 for w in np.ravel(np.asarray(width, dtype=object))):
             raise ValueError(f"CPML width must be whole numbers of cells, 0 or more, got {self.width}.")
         if not (self.velocity > 0 and self.frequency > 0 and 0 < self.reflection < 1):
-            raise ValueError(f"CPML velocity and frequency must be positive and reflection between 0 and 1, got {self}.")
+            raise ValueError(
+                f"CPML velocity and frequency must be positive and reflection between 0 and 1, got {self}."
+            )
 
     def widths(self, ndim: int) -> tuple[tuple[int, int], ...]:
         """Damped cells per axis and side."""
@@ -90,9 +92,22 @@ class Slab:
         a, b = (np.asarray(x)[::order].reshape(shape) for x in (self.gain, self.decay))
         return jnp.asarray(a, dtype), jnp.asarray(b, dtype)
 
-    def start(self, cells: int, extra: int = 0) -> int:
-        """First cell of the slab (with `extra` cells on its inner side) along an axis of so many cells."""
-        return cells - self.width - extra if self.far else 0
+    def start(self, shape: Sequence[int], reach: int) -> tuple[int, ...]:
+        """First cell of the slab and the `reach` cells on its inner side, in a grid of this shape."""
+        return tuple(n - self.width - reach if self.far and a == self.axis else 0 for a, n in enumerate(shape))
+
+    def cut(self, u: Array, reach: int) -> Array:
+        """The slab's cells and those within `reach` of it, zero beyond the grid."""
+        inside = stencils.section(u, self.axis, self.start(u.shape, reach)[self.axis], self.width + reach)
+        return self.extend(inside, 0, reach)
+
+    def extend(self, x: Array, inward: int, outward: int) -> Array:
+        """Zeros added on the model's side and on the outer side."""
+        return stencils.extend(x, self.axis, *((inward, outward) if self.far else (outward, inward)))
+
+    def damped(self, x: Array) -> Array:
+        """The slab's own cells of an array that also reaches further in."""
+        return stencils.section(x, self.axis, x.shape[self.axis] - self.width if self.far else 0, self.width)
 
 
 @lru_cache
@@ -135,15 +150,11 @@ class Derivative:
         """
         dense, patches, memory = linear_operator(self._laplacian, self._laplacian_transposed, (), (u, memory))
         out = onto + scale * dense
-        for region, patch in zip(self._patched(u.shape), patches, strict=True):
-            out = out.at[region].add(scale[region] * patch)
+        starts = [(0,) * u.ndim] if self.free_surface else []
+        starts += [s.start(u.shape, self.order // 2) for s in self.slabs]
+        for start, patch in zip(starts, patches, strict=True):
+            out = stencils.add_at(out, start, stencils.part(scale, start, patch.shape) * patch)
         return out, memory
-
-    def _patched(self, shape: Sequence[int]) -> list[Region]:
-        """Where the Laplacian differs from the dense one: the first rows at a free surface, then each slab and its stencil's reach."""
-        r = self.order // 2
-        surface = [_slice(len(shape), 0, 0, min(r + 1, shape[0]))] if self.free_surface else []
-        return surface + [_slice(len(shape), s.axis, s.start(shape[s.axis], r), s.width + r) for s in self.slabs]
 
     def _laplacian(self, _, operands):
         """The dense Laplacian, what must be added to it (at the free surface, in the slabs), and the new memory variables.
@@ -155,12 +166,11 @@ class Derivative:
         patches, new_memory = self._surface_images(u), []
         for slab, (psi, zeta) in zip(self.slabs, memory, strict=True):
             a, b, d1, d2, r = self._local(slab, u)
-            n = u.shape[slab.axis]
-            near = _outward(slab, stencils.section(u, slab.axis, slab.start(n, r), slab.width + r), r)
+            near = slab.cut(u, r)
             psi = b * psi + a * stencils.difference(near, slab.axis, d1)
-            spread = stencils.difference(_outward(slab, _inward(slab, psi, 2 * r), r), slab.axis, d1)
-            zeta = b * zeta + a * (stencils.difference(near, slab.axis, d2) + _damped(slab, spread))
-            patches.append(spread + _inward(slab, zeta, r))
+            spread = stencils.difference(slab.extend(psi, 2 * r, r), slab.axis, d1)
+            zeta = b * zeta + a * (stencils.difference(near, slab.axis, d2) + slab.damped(spread))
+            patches.append(spread + slab.extend(zeta, r, 0))
             new_memory.append((psi, zeta))
         return stencils.laplacian(u, self.order, self.spacing), patches, tuple(new_memory)
 
@@ -171,18 +181,17 @@ class Derivative:
         patches = list(patches)
         if self.free_surface:
             top = patches.pop(0)
-            u = u.at[: top.shape[0]].add(self._surface_images(top)[0])
+            u = stencils.add_at(u, (0,) * u.ndim, self._surface_images(top)[0])
         old_memory = []
         for slab, patch, (psi, zeta) in zip(self.slabs, patches, memory, strict=True):
             a, b, d1, d2, r = self._local(slab, u)
-            zeta = zeta + _damped(slab, patch)
-            inner = a * zeta
-            spread = _outward(slab, patch + _inward(slab, inner, r), r)
-            psi = psi - stencils.difference(spread, slab.axis, d1)
-            ends = [_outward(slab, _inward(slab, x, 2 * r), r) for x in (inner, a * psi)]
+            zeta = zeta + slab.damped(patch)
+            inner = lax.optimization_barrier(a * zeta)  # else XLA computes it again at each of the pads below
+            spread = lax.optimization_barrier(patch + slab.extend(inner, r, 0))
+            psi = psi - stencils.difference(slab.extend(spread, 0, r), slab.axis, d1)
+            ends = [slab.extend(x, 2 * r, r) for x in (inner, lax.optimization_barrier(a * psi))]
             near = stencils.difference(ends[0], slab.axis, d2) - stencils.difference(ends[1], slab.axis, d1)
-            start = slab.start(u.shape[slab.axis], r)
-            u = u.at[_slice(u.ndim, slab.axis, start, slab.width + r)].add(near)
+            u = stencils.add_at(u, slab.start(u.shape, r), lax.optimization_barrier(near))
             old_memory.append((b * psi, b * zeta))
         return u, tuple(old_memory)
 
@@ -209,21 +218,6 @@ class Derivative:
 
 def _slice(ndim: int, axis: int, start: int, size: int) -> Region:
     return tuple(slice(start, start + size) if a == axis else slice(None) for a in range(ndim))
-
-
-def _inward(slab: Slab, x: Array, cells: int) -> Array:
-    """Zeros added on the model's side."""
-    return stencils.extend(x, slab.axis, cells, 0) if slab.far else stencils.extend(x, slab.axis, 0, cells)
-
-
-def _outward(slab: Slab, x: Array, cells: int) -> Array:
-    """Zeros added on the outer side."""
-    return stencils.extend(x, slab.axis, 0, cells) if slab.far else stencils.extend(x, slab.axis, cells, 0)
-
-
-def _damped(slab: Slab, x: Array) -> Array:
-    """The slab's own cells of an array that reaches further in."""
-    return stencils.section(x, slab.axis, x.shape[slab.axis] - slab.width if slab.far else 0, slab.width)
 
 
 @dataclass(frozen=True)

@@ -94,7 +94,9 @@ def _windowed_sinc(fraction: Array, offset: np.ndarray) -> Array:
     on_node = x == 0.0
     safe = jnp.where(on_node, 1.0, x)
     sinc = jnp.where(on_node, 1.0 - (jnp.pi * x) ** 2 / 6.0, sine / (jnp.pi * safe))
-    return sinc * _bessel_i0_of_root(KAISER_SHAPE**2 * (1.0 - (x / HALF_WIDTH) ** 2)) / _bessel_i0_of_root(KAISER_SHAPE**2)
+    return (
+        sinc * _bessel_i0_of_root(KAISER_SHAPE**2 * (1.0 - (x / HALF_WIDTH) ** 2)) / _bessel_i0_of_root(KAISER_SHAPE**2)
+    )
 
 
 def _bessel_i0_of_root(y: Array | float) -> Array | float:

@@ -106,7 +106,9 @@ class BoundarySaving:
 
     def pack(self, ring: Array) -> Any:
         """The ring ``(values,)`` as it is kept."""
-        kept = _to_blocks(ring, self.dtype) if self.dtype in ("float16", "int8") else ring.astype(self.dtype or ring.dtype)
+        kept = (
+            _to_blocks(ring, self.dtype) if self.dtype in ("float16", "int8") else ring.astype(self.dtype or ring.dtype)
+        )
         return jax.device_put(kept, jax.memory.Space.Host) if self.host else kept
 
     def unpack(self, kept: Any, ring: Array) -> Array:

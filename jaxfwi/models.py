@@ -102,9 +102,7 @@ def marmousi_like(
     height, width = shape[0] * dz, shape[1] * dx
     water_depth = 0.09 * height if water_depth is None else float(water_depth)
     if not 0 <= water_depth <= 0.5 * height:
-        raise ValueError(
-            f"water_depth must lie between 0 and {height / 2:g} m, half the depth, got {water_depth:g}."
-        )
+        raise ValueError(f"water_depth must lie between 0 and {height / 2:g} m, half the depth, got {water_depth:g}.")
     z = (np.arange(shape[0]) * dz)[:, None]
     x = np.broadcast_to(np.arange(shape[1]) * (dx / width), shape)
     # From here on lengths are shares: x of the width, depth of the way from the mean sea bed to the bottom.
@@ -133,9 +131,7 @@ def _rock(x: FloatArray, depth: FloatArray, random: np.random.Generator) -> Floa
     steep = x_old - (crest + 0.10) > 0.06 * (depth_old - 0.6)
     old = depth_old - fold - 0.02 * _undulation(x_old, random, longest=0.5) - np.where(steep, 0.05, 0.0)
     # The unconformity cuts the fold's crest and dips basinwards faster than the younger layers do.
-    unconformity = (
-        0.40 + 0.26 / (1 + np.exp(-(x_old - 0.42) / 0.09)) + 0.015 * _undulation(x_old, random, 0.6)
-    )
+    unconformity = 0.40 + 0.26 / (1 + np.exp(-(x_old - 0.42) / 0.09)) + 0.015 * _undulation(x_old, random, 0.6)
 
     young_tops, young_velocity = _layers(random, count=22, span=(0.0, 0.70), velocity=(1740.0, 2850.0))
     old_tops, old_velocity = _layers(random, count=16, span=(0.48, 1.20), velocity=(2750.0, 3850.0))
@@ -220,9 +216,7 @@ def _layers(
 def _undulation(x: FloatArray, random: np.random.Generator, longest: float) -> FloatArray:
     """A smooth seeded curve in ``[-1, 1]``: three cosines, the longest wavelength ``longest``."""
     phases = random.uniform(0, 2 * np.pi, 3)
-    waves = [
-        np.cos(2 * np.pi * x * n / longest + phase) / n for n, phase in zip((1, 2, 3), phases, strict=True)
-    ]
+    waves = [np.cos(2 * np.pi * x * n / longest + phase) / n for n, phase in zip((1, 2, 3), phases, strict=True)]
     return np.sum(waves, axis=0) / (1 + 1 / 2 + 1 / 3)
 
 
@@ -298,9 +292,7 @@ def smooth(
     if not np.isfinite(model[~kept]).all():
         raise ValueError("model must be finite in every cell that is smoothed.")
     if slowness and not (model[~kept] > 0).all():
-        raise ValueError(
-            "model must be positive where it is smoothed in slowness; pass slowness=False to average it."
-        )
+        raise ValueError("model must be positive where it is smoothed in slowness; pass slowness=False to average it.")
 
     free = np.where(kept, 1.0, model).astype(np.float64)
     total = np.where(kept, 0.0, 1 / free if slowness else free)
@@ -408,9 +400,7 @@ def _checked_mask(keep: ArrayLike | None, shape: tuple[int, ...]) -> BoolArray:
         return np.zeros(shape, bool)
     kept = np.asarray(keep)
     if kept.dtype != bool or kept.shape != shape:
-        raise ValueError(
-            f"keep must be boolean and of the model's shape {shape}, got {kept.dtype} {kept.shape}."
-        )
+        raise ValueError(f"keep must be boolean and of the model's shape {shape}, got {kept.dtype} {kept.shape}.")
     return kept
 
 

@@ -180,17 +180,13 @@ def compare(
     sections = {name: _checked_section(image, f"images[{name!r}]") for name, image in images.items()}
     shapes = {section.shape for section in sections.values()}
     if len(shapes) != 1:
-        raise ValueError(
-            f"images must hold one section or more, all of one shape, got shapes {sorted(shapes)}."
-        )
+        raise ValueError(f"images must hold one section or more, all of one shape, got shapes {sorted(shapes)}.")
     if difference_to is not None and difference_to not in sections:
         raise ValueError(f"difference_to must be one of {list(sections)}, got {difference_to!r}.")
 
     everything = list(sections.values())
     if symmetric is None:
-        symmetric = any(bool((s < 0).any()) for s in everything) and any(
-            bool((s > 0).any()) for s in everything
-        )
+        symmetric = any(bool((s < 0).any()) for s in everything) and any(bool((s > 0).any()) for s in everything)
     if clim is None:
         clim = _limits(everything, symmetric, percentile)
     cmap = cmap or (DIVERGING if symmetric else SEQUENTIAL)
@@ -272,9 +268,7 @@ def convergence(
     ax = _new_axes((5.5, 3.8)) if ax is None else ax
     for name, curve in curves.items():
         curve = curve / curve[0] if relative else curve
-        ax.semilogy(
-            np.where(curve > 0, curve, np.nan), label=name, marker="o" if curve.size < 30 else None, ms=3
-        )
+        ax.semilogy(np.where(curve > 0, curve, np.nan), label=name, marker="o" if curve.size < 30 else None, ms=3)
     ax.set_xlabel(xlabel)
     ax.set_ylabel(label)
     ax.grid(alpha=0.3)
@@ -472,9 +466,7 @@ def _checked_spacing(spacing: float | Sequence[float]) -> tuple[float, float]:
 def _checked_positions(positions: ArrayLike, name: str) -> FloatArray:
     metres = np.asarray(positions, dtype=np.float64)
     if metres.ndim == 0 or metres.shape[-1] != 2:
-        raise ValueError(
-            f"{name} must be positions [z, x] in metres of shape (..., 2), got shape {metres.shape}."
-        )
+        raise ValueError(f"{name} must be positions [z, x] in metres of shape (..., 2), got shape {metres.shape}.")
     # A fixed spread repeats its receivers for every shot; padding of ragged receivers may not be finite.
     unique = np.unique(metres.reshape(-1, 2), axis=0)
     return unique[np.isfinite(unique).all(axis=1)].T / 1e3
@@ -484,9 +476,7 @@ def _even_positions(receiver_x: ArrayLike, count: int) -> tuple[float, float]:
     """First position and step, in km."""
     x = np.asarray(receiver_x, dtype=np.float64) / 1e3
     if x.shape != (count,):
-        raise ValueError(
-            f"receiver_x must hold one position per receiver, shape ({count},), got shape {x.shape}."
-        )
+        raise ValueError(f"receiver_x must hold one position per receiver, shape ({count},), got shape {x.shape}.")
     if count == 1:
         return float(x[0]), 1e-3
     step = float(x[-1] - x[0]) / (count - 1)

@@ -14,6 +14,7 @@ from jax import Array
 from jaxfwi.absorber import Derivative, Frame, Region
 from jaxfwi.coupling import Coupling, inject, nodes, sample, shift
 from jaxfwi.equations.base import WaveEquation
+from jaxfwi.stencils import put_at
 
 __all__ = ["Inputs", "Places", "Propagation", "Window"]
 
@@ -181,7 +182,9 @@ class Window:
         """Cotangents of coefficients on the padded grid: the window's where they are right, zero elsewhere."""
         if self.whole:
             return cropped
-        inner = tuple(slice(m, m + n) for n, (m, _) in zip(self.propagation.frame.grid.shape, self.margins, strict=True))
+        inner = tuple(
+            slice(m, m + n) for n, (m, _) in zip(self.propagation.frame.grid.shape, self.margins, strict=True)
+        )
         model = self.propagation.frame.model
         return jax.tree.map(lambda c, x: jnp.zeros_like(x).at[model].set(c[inner]), cropped, like)
 
@@ -204,7 +207,7 @@ class Window:
                 shape = tuple(s.stop - s.start for s in region)
                 piece = ring[start : start + math.prod(shape)].reshape(shape)
                 start += piece.size
-                field = field.at[region].set(piece)
+                field = put_at(field, [s.start for s in region], piece)
             state = state._replace(**{name: field})
         if self.whole:
             leaves, tree = jax.tree.flatten(self._memory_like(ring))

@@ -74,7 +74,9 @@ def misfit_and_gradient(
 def admit(simulator: Simulator, model: WaveEquation, survey: Survey, batch: int) -> Survey:
     """Check what `simulate` and `misfit_and_gradient` are given, and return the survey ready for them."""
     if survey.source.ndim != 3:
-        raise ValueError("survey has no shot axis: pass survey[i : i + 1] for one shot, or call simulator(model, survey[i]).")
+        raise ValueError(
+            "survey has no shot axis: pass survey[i : i + 1] for one shot, or call simulator(model, survey[i])."
+        )
     if batch != int(batch) or batch < 1:
         raise ValueError(f"batch must be a positive whole number of shots, got {batch}.")
     return simulator.admit(model, survey)
@@ -85,7 +87,9 @@ def check_observed(simulator: Simulator, model: WaveEquation, survey: Survey, ob
     components = len(simulator.fields(type(model))[1])
     expected = (len(survey), simulator.grid.nt, survey.receiver.shape[1], components)
     if jnp.shape(observed) != expected:
-        raise ValueError(f"observed has shape {jnp.shape(observed)} but this survey gives (shots, time, receivers, components) = {expected}.")
+        raise ValueError(
+            f"observed has shape {jnp.shape(observed)} but this survey gives (shots, time, receivers, components) = {expected}."
+        )
     if not isinstance(observed, jax.core.Tracer) and not bool(jnp.all(jnp.isfinite(observed))):
         raise ValueError("observed has values that are not finite.")
 

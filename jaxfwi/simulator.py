@@ -2,10 +2,9 @@
 
 import functools
 import warnings
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -80,7 +79,9 @@ class Simulator:
             ValueError: for input that cannot be simulated.
         """
         if shot.source.ndim != 2:
-            raise ValueError("a simulator models one shot: pass survey[i], or use simulate(simulator, model, survey) for all of them.")
+            raise ValueError(
+                "a simulator models one shot: pass survey[i], or use simulate(simulator, model, survey) for all of them."
+            )
         shot = self.admit(model, shot)
         return _one_shot(self, model, shot)
 
@@ -105,21 +106,29 @@ class Simulator:
             chosen = getattr(self, name) or equation.default_fields
             unknown = [f for f in chosen if f not in equation.fields]
             if unknown:
-                raise ValueError(f"{name} names {unknown[0]!r}, which {equation.__name__} does not have: it has {', '.join(equation.fields)}.")
+                raise ValueError(
+                    f"{name} names {unknown[0]!r}, which {equation.__name__} does not have: it has {', '.join(equation.fields)}."
+                )
             out.append(tuple(chosen))
         return out[0], out[1]
 
     def _check_model(self, model: WaveEquation) -> None:
         if not isinstance(model, WaveEquation):
-            raise ValueError(f"model must be a wave equation with its parameters, as Acoustic(vp=...), got {type(model).__name__}.")
+            raise ValueError(
+                f"model must be a wave equation with its parameters, as Acoustic(vp=...), got {type(model).__name__}."
+            )
         self.fields(type(model))
         leaves = jax.tree_util.tree_leaves_with_path(model)
         for path, leaf in leaves:
             name = jax.tree_util.keystr(path).strip(".")
             if jnp.shape(leaf) != self.grid.shape:
-                raise ValueError(f"{type(model).__name__} {name} has shape {jnp.shape(leaf)} but the grid has {self.grid.shape}.")
+                raise ValueError(
+                    f"{type(model).__name__} {name} has shape {jnp.shape(leaf)} but the grid has {self.grid.shape}."
+                )
             if not jnp.issubdtype(jnp.result_type(leaf), jnp.floating):
-                raise ValueError(f"{type(model).__name__} {name} must be floating-point numbers, got {jnp.result_type(leaf)}.")
+                raise ValueError(
+                    f"{type(model).__name__} {name} must be floating-point numbers, got {jnp.result_type(leaf)}."
+                )
         if _known(*(leaf for _, leaf in leaves)):
             model.check()
             fastest = float(model.speeds()[1])
@@ -132,9 +141,13 @@ class Simulator:
 
     def _check_survey(self, survey: Survey) -> None:
         if survey.source.shape[-1] != self.grid.ndim:
-            raise ValueError(f"survey positions have {survey.source.shape[-1]} coordinates but the grid has {self.grid.ndim} axes.")
+            raise ValueError(
+                f"survey positions have {survey.source.shape[-1]} coordinates but the grid has {self.grid.ndim} axes."
+            )
         if survey.wavelet.shape[-2] != self.grid.nt:
-            raise ValueError(f"survey wavelet has {survey.wavelet.shape[-2]} time samples but the grid has nt = {self.grid.nt}.")
+            raise ValueError(
+                f"survey wavelet has {survey.wavelet.shape[-2]} time samples but the grid has nt = {self.grid.nt}."
+            )
         for name, position in (("source", survey.source), ("receiver", survey.receiver)):
             if _known(position):
                 p = np.asarray(position, dtype=float)
@@ -142,11 +155,15 @@ class Simulator:
                 slack = 1e-4 * np.asarray(self.grid.spacing)  # single-precision metres at the far edge
                 off = np.argwhere(((p < -slack) | (p > extent + slack)).any(axis=-1))
                 if len(off):
-                    where = "".join(f"{word} {i}, " for word, i in zip(("shot", name)[-off.shape[1] :], off[0], strict=True))
+                    where = "".join(
+                        f"{word} {i}, " for word, i in zip(("shot", name)[-off.shape[1] :], off[0], strict=True)
+                    )
                     at = ", ".join(f"{x:g}" for x in p[tuple(off[0])])
                     size = ", ".join(f"{e:g}" for e in extent)
                     more = f" ({len(off)} such {name}s in all)" if len(off) > 1 else ""
-                    raise ValueError(f"{name} off the grid: {where}at ({at}) m; the grid reaches from 0 to ({size}) m{more}.")
+                    raise ValueError(
+                        f"{name} off the grid: {where}at ({at}) m; the grid reaches from 0 to ({size}) m{more}."
+                    )
 
     def _check_dispersion(self, model: WaveEquation, survey: Survey) -> None:
         slowest = float(model.speeds()[0])
@@ -184,7 +201,10 @@ def one_shot(simulator: Simulator, model: WaveEquation, shot: Survey) -> Array:
     source = couple(shot.source, frame, shot.source_on_nodes)
     receiver = couple(shot.receiver, frame, shot.receiver_on_nodes)
     inputs = Inputs(
-        padded.coefficients(simulator.grid.dt), shot.wavelet.astype(dtype), source.weight.astype(dtype), receiver.weight.astype(dtype)
+        padded.coefficients(simulator.grid.dt),
+        shot.wavelet.astype(dtype),
+        source.weight.astype(dtype),
+        receiver.weight.astype(dtype),
     )
     propagation = Propagation(type(model), frame, source_fields, receiver_fields, simulator.differentiate_absorber)
     return simulator.memory.run(propagation, Places(source.index, receiver.index), inputs)

@@ -11,7 +11,18 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
 
-__all__ = ["difference", "extend", "first_derivative", "laplacian", "second_derivative", "section", "symbol"]
+__all__ = [
+    "add_at",
+    "difference",
+    "extend",
+    "first_derivative",
+    "laplacian",
+    "part",
+    "put_at",
+    "second_derivative",
+    "section",
+    "symbol",
+]
 
 
 @lru_cache
@@ -78,6 +89,26 @@ def extend(u: Array, axis: int, before: int, after: int) -> Array:
     pads = [(0, 0)] * u.ndim
     pads[axis] = (before, after)
     return jnp.pad(u, pads)
+
+
+def part(u: Array, start: Sequence[int], shape: Sequence[int]) -> Array:
+    """The cells of `u` from ``start`` on."""
+    return u.at[_cells(start, shape)].get(mode="promise_in_bounds")
+
+
+def put_at(u: Array, start: Sequence[int], patch: Array) -> Array:
+    """`u` with `patch` put in from cell ``start`` on."""
+    return u.at[_cells(start, patch.shape)].set(patch, mode="promise_in_bounds")
+
+
+def add_at(u: Array, start: Sequence[int], patch: Array) -> Array:
+    """`u` with `patch` added from cell ``start`` on."""
+    return u.at[_cells(start, patch.shape)].add(patch, mode="promise_in_bounds")
+
+
+def _cells(start: Sequence[int], shape: Sequence[int]) -> tuple[slice, ...]:
+    # these indices are static and right: the default mode would test them in the compiled loop, several times slower
+    return tuple(slice(s, s + n) for s, n in zip(start, shape, strict=True))
 
 
 def difference(u: Array, axis: int, coefficients: Sequence[float]) -> Array:

@@ -48,7 +48,9 @@ class Survey(eqx.Module):
         >>> Survey.from_arrays([[20.0, 50.0], [20.0, 90.0]], [[10.0, 0.0], [10.0, 40.0], [10.0, 80.0]], np.zeros(100))
         Survey(2 shots: 1 source and 3 receivers each, 100 time samples)
         """
-        source, receiver, wavelet = (_finite(n, x) for n, x in (("source", source), ("receiver", receiver), ("wavelet", wavelet)))
+        source, receiver, wavelet = (
+            _finite(n, x) for n, x in (("source", source), ("receiver", receiver), ("wavelet", wavelet))
+        )
         source = source[:, None] if source.ndim == 2 else source
         if source.ndim != 3:
             raise ValueError(f"source must be (shots, ndim) or (shots, sources, ndim), got shape {source.shape}.")
@@ -59,9 +61,15 @@ class Survey(eqx.Module):
                 f"receiver must be (receivers, {ndim}) or ({shots}, receivers, {ndim}) to fit source {source.shape}, got shape {receiver.shape}."
             )
         if 0 in source.shape or 0 in receiver.shape:
-            raise ValueError(f"a survey needs a shot, a source and a receiver, got source {source.shape} and receiver {receiver.shape}.")
+            raise ValueError(
+                f"a survey needs a shot, a source and a receiver, got source {source.shape} and receiver {receiver.shape}."
+            )
         if wavelet.ndim in (1, 2):
-            wavelet = jnp.broadcast_to(wavelet[..., None], (shots, wavelet.shape[-1], sources)) if wavelet.shape[0] == shots or wavelet.ndim == 1 else wavelet
+            wavelet = (
+                jnp.broadcast_to(wavelet[..., None], (shots, wavelet.shape[-1], sources))
+                if wavelet.shape[0] == shots or wavelet.ndim == 1
+                else wavelet
+            )
         if wavelet.ndim != 3 or wavelet.shape[::2] != (shots, sources):
             raise ValueError(
                 f"wavelet must be (time,), ({shots}, time) or ({shots}, time, {sources}) to fit source {source.shape}, got shape {wavelet.shape}."
@@ -100,10 +108,14 @@ class Survey(eqx.Module):
             try:
                 return np.stack(np.broadcast_arrays(*given), axis=-1)
             except ValueError:
-                raise ValueError(f"{name} coordinates must broadcast to one length, got shapes {[c.shape for c in given]}.") from None
+                raise ValueError(
+                    f"{name} coordinates must broadcast to one length, got shapes {[c.shape for c in given]}."
+                ) from None
 
         if (source_x is None) != (receiver_x is None) or (source_y is None) != (receiver_y is None):
-            raise ValueError("sources and receivers must have the same coordinates: give x (and y) for both or for neither.")
+            raise ValueError(
+                "sources and receivers must have the same coordinates: give x (and y) for both or for neither."
+            )
         if source_y is not None and source_x is None:
             raise ValueError("a y coordinate needs an x coordinate: in 2D give z and x.")
         source = points("source", source_z, source_y, source_x)
@@ -123,7 +135,11 @@ class Survey(eqx.Module):
             return f"Survey({self.source!r}, {self.receiver!r}, {self.wavelet!r})"
         each = f"{counted(self.source.shape[-2], 'source')} and {counted(self.receiver.shape[-2], 'receiver')}"
         time = f"{self.wavelet.shape[-2]} time samples"
-        return f"Survey({counted(len(self), 'shot')}: {each} each, {time})" if self.source.ndim == 3 else f"Survey(one shot: {each}, {time})"
+        return (
+            f"Survey({counted(len(self), 'shot')}: {each} each, {time})"
+            if self.source.ndim == 3
+            else f"Survey(one shot: {each}, {time})"
+        )
 
     def on_nodes(self, grid: Grid) -> "Survey":
         """The same survey with the knowledge that its positions lie on nodes, for the sources, for the receivers or for both.
@@ -135,7 +151,12 @@ class Survey(eqx.Module):
         def lie_on_nodes(position):
             scaled = np.asarray(position, dtype=float) / np.asarray(grid.spacing)
             # as close as the position's own precision can tell
-            return bool(np.all(np.abs(scaled - np.round(scaled)) <= 4 * np.finfo(position.dtype).eps * np.maximum(1.0, np.abs(scaled))))
+            return bool(
+                np.all(
+                    np.abs(scaled - np.round(scaled))
+                    <= 4 * np.finfo(position.dtype).eps * np.maximum(1.0, np.abs(scaled))
+                )
+            )
 
         return Survey(self.source, self.receiver, self.wavelet, lie_on_nodes(self.source), lie_on_nodes(self.receiver))
 

@@ -28,7 +28,9 @@ def ricker(grid: Grid, frequency: float, delay: float | None = None) -> Array:
     """
     nyquist = 0.5 / grid.dt
     if not 0 < frequency < nyquist:
-        raise ValueError(f"frequency must lie between 0 and the Nyquist frequency {nyquist:g} Hz of dt, got {frequency} Hz.")
+        raise ValueError(
+            f"frequency must lie between 0 and the Nyquist frequency {nyquist:g} Hz of dt, got {frequency} Hz."
+        )
     delay = 1.5 / frequency if delay is None else delay
     square = (jnp.pi * frequency * (jnp.asarray(grid.times) - delay)) ** 2
     return (1.0 - 2.0 * square) * jnp.exp(-square)

@@ -56,9 +56,7 @@ def horizon(monkeypatch, *, heave):
         return np.array([0.0]), np.array([4000.0, 4000.0])
 
     monkeypatch.setattr(models, "_layers", layers)
-    monkeypatch.setattr(
-        models, "_faults", lambda random: [(f[0], heave * f[1], *f[2:]) for f in faults(random)]
-    )
+    monkeypatch.setattr(models, "_faults", lambda random: [(f[0], heave * f[1], *f[2:]) for f in faults(random)])
     return np.argmax(models.marmousi_like((600, 1600), 5.0) > 2500, axis=0) * 5.0
 
 
@@ -203,9 +201,7 @@ def test_linear_in_depth_fits_what_is_not_given():
     np.testing.assert_allclose(models.linear_in_depth(vp), vp)
     noisy = vp + np.random.default_rng(0).normal(0, 50, vp.shape)
     slope, intercept = np.polyfit(np.broadcast_to(depth, vp.shape).ravel(), noisy.ravel(), 1)
-    np.testing.assert_allclose(
-        models.linear_in_depth(noisy), np.broadcast_to(intercept + slope * depth, vp.shape)
-    )
+    np.testing.assert_allclose(models.linear_in_depth(noisy), np.broadcast_to(intercept + slope * depth, vp.shape))
     half = models.linear_in_depth(noisy, top=1700.0)
     np.testing.assert_allclose(half[0], 1700.0)
     t = depth / 19

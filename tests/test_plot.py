@@ -105,9 +105,7 @@ def test_compare_of_velocities_is_sequential():
     assert first.images[0].get_clim() == second.images[0].get_clim()
     np.testing.assert_allclose(first.images[0].get_clim(), (1500.0, vp.max()))
     assert first.images[0].get_cmap().name == plot.SEQUENTIAL
-    differences = plot.compare(
-        {"true": vp, "start": 0.999 * vp}, 20.0, difference_to="true", clim=(1500.0, 4500.0)
-    )
+    differences = plot.compare({"true": vp, "start": 0.999 * vp}, 20.0, difference_to="true", clim=(1500.0, 4500.0))
     draw(differences)
     assert differences.axes[2].get_title() == r"(start - true) $\times\ 500$"
     assert differences.axes[2].images[0].get_clim() == (-3000.0, 3000.0)
@@ -120,9 +118,7 @@ def test_compare_of_constants(value):
 
 
 def test_convergence_on_a_logarithmic_axis():
-    axes = plot.convergence(
-        {"Adam": [8.0, 4.0, 0.0, 1.0], "L-BFGS": [4.0, 1.0]}, relative=True, title="Misfit"
-    )
+    axes = plot.convergence({"Adam": [8.0, 4.0, 0.0, 1.0], "L-BFGS": [4.0, 1.0]}, relative=True, title="Misfit")
     draw(axes.figure)
     assert axes.get_yscale() == "log"
     assert has_units(axes.figure)

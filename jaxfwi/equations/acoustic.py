@@ -47,7 +47,9 @@ class Acoustic(WaveEquation):
         if not bool(jnp.all(jnp.isfinite(self.vp))):
             raise ValueError("Acoustic vp has values that are not finite: look for NaN in the model.")
         if not bool(jnp.all(self.vp > 0)):
-            raise ValueError(f"Acoustic vp must be positive m/s everywhere, its smallest value is {float(jnp.min(self.vp)):g}.")
+            raise ValueError(
+                f"Acoustic vp must be positive m/s everywhere, its smallest value is {float(jnp.min(self.vp)):g}."
+            )
 
     def speeds(self) -> tuple[Array, Array]:
         return jnp.min(self.vp), jnp.max(self.vp)
