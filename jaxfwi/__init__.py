@@ -1,10 +1,12 @@
 """Seismic wave modelling and full waveform inversion in JAX."""
 
-from jaxfwi import misfits
+from jaxfwi import misfits, models, plot
 from jaxfwi.absorber import CPML
 from jaxfwi.equations import Acoustic, WaveEquation
 from jaxfwi.grid import Grid
+from jaxfwi.inversion import InversionState, invert
 from jaxfwi.memory import BoundarySaving, Checkpointing, FullStorage
+from jaxfwi.products import gauss_newton_product, hessian_product
 from jaxfwi.shots import misfit_and_gradient, simulate
 from jaxfwi.simulator import Simulator
 from jaxfwi.survey import Survey
@@ -17,11 +19,17 @@ __all__ = [
     "Checkpointing",
     "FullStorage",
     "Grid",
+    "InversionState",
     "Simulator",
     "Survey",
     "WaveEquation",
+    "gauss_newton_product",
+    "hessian_product",
+    "invert",
     "misfit_and_gradient",
     "misfits",
+    "models",
+    "plot",
     "ricker",
     "simulate",
 ]

@@ -1,7 +1,9 @@
 """Absorbing layers and the free surface: the padded grid around a model and the derivatives on it.
 
-Around the model lies, on each side with a layer, a gap as wide as the stencil's reach and then the damped cells of a C-PML. With the gap no
-memory variable touches a model cell, so that the undamped scheme holds exactly in the model: boundary saving rebuilds wavefields with it.
+Around the model lies, on each side with a layer, a gap as wide as the stencil's reach and then the damped cells of a
+C-PML. With the gap no
+memory variable touches a model cell, so that the undamped scheme holds exactly in the model: boundary saving rebuilds
+    wavefields with it.
 """
 
 import math
@@ -27,15 +29,17 @@ Region = tuple[slice, ...]
 class CPML:
     """A convolutional perfectly matched layer: how wide and how strong.
 
-    The layer multiplies the waves by ``exp(-integral of d / speed)`` where d grows with the square of the depth into the layer, stretched by a
-    frequency shift alpha that keeps grazing and slow waves decaying (Komatitsch & Martin 2007, Geophysics 72, SM155-SM167; for the second-order
-    equation Pasalic & McGarry 2010, SEG Expanded Abstracts 29, 2925-2929).
+    The layer multiplies the waves by ``exp(-integral of d / speed)`` where d grows with the square of the depth into
+    the layer, stretched by a frequency shift alpha that keeps grazing and slow waves decaying (Komatitsch & Martin
+    2007, Geophysics 72, SM155-SM167; for the second-order equation Pasalic & McGarry 2010, SEG Expanded Abstracts 29,
+    2925-2929).
 
     Args:
-        width: damped cells, one number for all sides, or ``((top, bottom), (left, right))`` with a pair per axis (near side, far side). A side
+        width: damped cells, one number for all sides, or ``((top, bottom), (left, right))`` with a pair per axis (near
+            side, far side). A side
             of width 0 has no layer: fields are zero beyond it, and it reflects.
-        velocity: speed in m/s at which the layer is tuned. Waves at half or twice this speed are still absorbed well; set it when a model's
-            speeds are far from the default.
+        velocity: speed in m/s at which the layer is tuned. Waves at half or twice this speed are still absorbed well;
+            set it when a model's speeds are far from the default.
         frequency: dominant frequency in Hz, which sets the frequency shift. The effect is small.
         reflection: amplitude reflected at normal incidence in theory; the grid adds its own.
 
@@ -145,8 +149,8 @@ class Derivative:
     def add_laplacian(self, onto: Array, scale: Array, u: Array, memory: Any) -> tuple[Array, Any]:
         """Return ``onto + scale * laplacian(u)`` and the new memory variables.
 
-        The scale comes in here because the slabs' few cells are then added to a finished dense pass, and not the other way round: half the
-        traffic of a step.
+        The scale comes in here because the slabs' few cells are then added to a finished dense pass, and not the other
+        way round: half the traffic of a step.
         """
         dense, patches, memory = linear_operator(self._laplacian, self._laplacian_transposed, (), (u, memory))
         out = onto + scale * dense
@@ -157,7 +161,8 @@ class Derivative:
         return out, memory
 
     def _laplacian(self, _, operands):
-        """The dense Laplacian, what must be added to it (at the free surface, in the slabs), and the new memory variables.
+        """The dense Laplacian, what must be added to it (at the free surface, in the slabs), and the new memory
+        variables.
 
         In a slab the stretched second derivative is ``D2 u + D1 psi + zeta`` with ``psi = b psi + a D1 u`` and
         ``zeta = b zeta + a (D2 u + D1 psi)`` (Pasalic & McGarry 2010).
@@ -175,7 +180,9 @@ class Derivative:
         return stencils.laplacian(u, self.order, self.spacing), patches, tuple(new_memory)
 
     def _laplacian_transposed(self, _, cotangents):
-        """The transpose of `_laplacian`: the same stencils, as D2 is symmetric and D1 antisymmetric, in the reverse order."""
+        """The transpose of `_laplacian`: the same stencils, as D2 is symmetric and D1 antisymmetric, in the reverse
+        order.
+        """
         dense, patches, memory = cotangents
         u = stencils.laplacian(dense, self.order, self.spacing)
         patches = list(patches)
@@ -204,9 +211,11 @@ class Derivative:
         return a, b, d1, d2, self.order // 2
 
     def _surface_images(self, u: Array) -> list[Array]:
-        """What the antisymmetric images above a free surface add to the Laplacian in the first rows, as a list of one (or of none).
+        """What the antisymmetric images above a free surface add to the Laplacian in the first rows, as a list of one
+        (or of none).
 
-        Row i sees the image of row j with weight ``-c[i+j]``: a symmetric matrix. It also takes row 0 out of play, which stays at zero.
+        Row i sees the image of row j with weight ``-c[i+j]``: a symmetric matrix. It also takes row 0 out of play,
+        which stays at zero.
         """
         if not self.free_surface:
             return []

@@ -1,7 +1,9 @@
 """How a source or a receiver at a position in metres touches the nodes of a grid.
 
-On a node: that node alone. Between nodes: a Kaiser-windowed sinc over eight nodes an axis (Hicks 2002, Geophysics 67, 156-165), mirrored with
-its sign turned at a free surface. Weights are smooth functions of the position, so that positions can be differentiated.
+On a node: that node alone. Between nodes: a Kaiser-windowed sinc over eight nodes an axis (Hicks 2002, Geophysics 67,
+    156-165), mirrored with
+its sign turned at a free surface. Weights are smooth functions of the position, so that positions can be
+differentiated.
 """
 
 import itertools
@@ -23,7 +25,7 @@ KAISER_SHAPE = 6.31  # for a half-width of 4, Hicks (2002)
 class Coupling(NamedTuple):
     """Nodes and weights of n points, K nodes each: per axis an index array ``(n, K)``, and the weights ``(n, K)``."""
 
-    index: tuple[Array, ...]
+    place: tuple[Array, ...]
     weight: Array
 
 
@@ -33,7 +35,8 @@ def couple(position: Array, frame: Frame, on_nodes: bool) -> Coupling:
     Args:
         position: metres from the model's first node.
         frame: the padded grid.
-        on_nodes: whether every point is known to lie on a node; then one node each, and positions cannot be differentiated.
+        on_nodes: whether every point is known to lie on a node; then one node each, and positions cannot be
+            differentiated.
 
     Returns:
         Indices into the padded grid. Nodes that fall off the padded grid have weight zero.
@@ -65,7 +68,7 @@ def couple(position: Array, frame: Frame, on_nodes: bool) -> Coupling:
 
 def shift(coupling: Coupling, origin: list[int], shape: tuple[int, ...]) -> Coupling:
     """The same coupling on another window: node `origin` becomes node 0; nodes outside `shape` lose their weight."""
-    index = tuple(i - o for i, o in zip(coupling.index, origin, strict=True))
+    index = tuple(i - o for i, o in zip(coupling.place, origin, strict=True))
     inside = jnp.stack([(i >= 0) & (i < n) for i, n in zip(index, shape, strict=True)]).all(axis=0)
     return Coupling(tuple(jnp.where(inside, i, 0) for i in index), jnp.where(inside, coupling.weight, 0.0))
 
@@ -81,9 +84,11 @@ def sample(values: Array, weight: Array) -> Array:
 
 
 def inject(field: Array, coupling: Coupling, amount: Array, scale: Array) -> Array:
-    """`field` with ``scale * amount`` spread over the nodes of each point; ``amount`` is ``(n,)``, ``scale`` a field."""
-    spread = nodes(scale, coupling.index) * coupling.weight * amount[:, None]
-    return field.at[coupling.index].add(spread, mode="promise_in_bounds")
+    """`field` with ``scale * amount`` spread over the nodes of each point; ``amount`` is ``(n,)``, ``scale`` a
+    field.
+    """
+    spread = nodes(scale, coupling.place) * coupling.weight * amount[:, None]
+    return field.at[coupling.place].add(spread, mode="promise_in_bounds")
 
 
 def _windowed_sinc(fraction: Array, offset: np.ndarray) -> Array:
@@ -100,7 +105,9 @@ def _windowed_sinc(fraction: Array, offset: np.ndarray) -> Array:
 
 
 def _bessel_i0_of_root(y: Array | float) -> Array | float:
-    """``I0(sqrt(y))`` by its power series in y, smooth through y = 0 where the root is not (30 terms reach rounding at y = 40)."""
+    """``I0(sqrt(y))`` by its power series in y, smooth through y = 0 where the root is not (30 terms reach rounding at
+    y = 40).
+    """
     out = 1.0
     for k in range(30, 0, -1):
         out = 1.0 + out * y / (4.0 * k * k)
@@ -115,6 +122,6 @@ def _undifferentiable(x: Array) -> Array:
 @_undifferentiable.defjvp
 def _refuse(primals, tangents):
     raise ValueError(
-        "Positions of a survey marked by Survey.on_nodes(grid) cannot be differentiated: differentiate with respect to the survey as it was "
-        "before on_nodes, or with respect to its wavelet alone."
+        "Positions of a survey marked by Survey.on_nodes(grid) cannot be differentiated: differentiate with respect to "
+        "the survey as it was before on_nodes, or with respect to its wavelet alone."
     )

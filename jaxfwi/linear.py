@@ -1,9 +1,11 @@
 """A linear operator whose transpose is told rather than derived.
 
-Reverse-mode differentiation transposes every linear piece of a program. What JAX derives for a stencil (padded, scattered slices) runs several
-times slower than the stencil that the transpose really is, and what it derives for a whole time loop stores the loop. `linear_operator` calls a
-function together with its known transpose as one JAX primitive, which then composes with `jit`, `grad`, `jvp`, `vmap`, `scan`, `checkpoint` in
-any order and to any degree: unlike `jax.custom_vjp` it keeps forward mode, and unlike `jax.custom_derivatives.linear_call` it can be batched
+Reverse-mode differentiation transposes every linear piece of a program. What JAX derives for a stencil (padded,
+scattered slices) runs several times slower than the stencil that the transpose really is, and what it derives for a
+whole time loop stores the loop. `linear_operator` calls a function together with its known transpose as one JAX
+primitive, which then composes with `jit`, `grad`, `jvp`, `vmap`, `scan`, `checkpoint` in
+any order and to any degree: unlike `jax.custom_vjp` it keeps forward mode, and unlike
+    `jax.custom_derivatives.linear_call` it can be batched
 and differentiated in its residuals.
 """
 
@@ -29,8 +31,9 @@ def linear_operator(
 
     Args:
         apply: function of two PyTrees, linear in the second.
-        transpose: ``transpose(residuals, cotangents)`` with cotangents like the output of `apply`, returning a PyTree like `operands`.
-            Both should be hashable by value (methods of frozen dataclasses are), so that equal programs are recognised as equal.
+        transpose: ``transpose(residuals, cotangents)`` with cotangents like the output of `apply`, returning a PyTree
+            like `operands`. Both should be hashable by value (methods of frozen dataclasses are), so that equal
+            programs are recognised as equal.
         residuals: PyTree on which `apply` may depend in any differentiable way.
         operands: PyTree of floating-point arrays.
 

@@ -1,7 +1,7 @@
 """Three ways to pay for the gradient of a time loop: full storage, checkpointing, boundary saving.
 
-Each takes a `Propagation`, the places and the inputs of one shot, and returns the shot's data. All give the same gradient; what differs is what
-they keep. They know nothing of any equation.
+Each takes a `Propagation`, the places and the inputs of one shot, and returns the shot's data. All give the same
+gradient; what differs is what they keep. They know nothing of any equation.
 """
 
 import math
@@ -32,10 +32,11 @@ class FullStorage:
 
 @dataclass(frozen=True)
 class Checkpointing:
-    """Keep the state at the start of each segment of the time axis, and run the segment again when its gradient is needed.
+    """Keep the state at the start of each segment of the time axis, and run the segment again when its gradient is
+    needed.
 
-    Two levels, one scan inside another (Griewank & Walther 2000, ACM TOMS 26, 19-45, with one set of checkpoints): works for any equation,
-    dissipative ones too, and costs one more forward run.
+    Two levels, one scan inside another (Griewank & Walther 2000, ACM TOMS 26, 19-45, with one set of checkpoints):
+    works for any equation, dissipative ones too, and costs one more forward run.
 
     Args:
         segments: how many; by default near the square root of the number of steps, where memory is least.
@@ -72,14 +73,16 @@ class Checkpointing:
 class BoundarySaving:
     """Record a thin ring around the model at every step, and rebuild the wavefield backwards in time from it.
 
-    The equation must conserve energy: it is run backwards with its own undamped scheme inside the model, where that is exact, while the
-    adjoint wavefield comes from the transpose of the very step that ran forward (Gauthier, Virieux & Tarantola 1986, Geophysics 51, 1387-1403;
-    Clapp 2008, SEP-136). Memory grows with the surface of the model and not with its volume. Forward mode (`jax.jvp`, Gauss-Newton and
-    Hessian-vector products) works too, and keeps memory at the boundary.
+    The equation must conserve energy: it is run backwards with its own undamped scheme inside the model, where that is
+        exact, while the
+    adjoint wavefield comes from the transpose of the very step that ran forward (Gauthier, Virieux & Tarantola 1986,
+    Geophysics 51, 1387-1403; Clapp 2008, SEP-136). Memory grows with the surface of the model and not with its volume.
+    Forward mode (`jax.jvp`, Gauss-Newton and Hessian-vector products) works too, and keeps memory at the boundary.
 
     Args:
-        dtype: of the ring: None (that of the fields, exact to rounding), ``"float32"``, ``"bfloat16"``, ``"float16"`` or ``"int8"``. The last
-            two keep a scale for each block of 64 values, so that the size of the data does not matter.
+        dtype: of the ring: None (that of the fields, exact to rounding), ``"float32"``, ``"bfloat16"``, ``"float16"``
+            or ``"int8"``. The last two keep a scale for each block of 64 values, so that the size of the data does not
+            matter.
         host: keep the ring in host memory, where the device has its own.
 
     Raises:
@@ -163,8 +166,9 @@ class _Rebuild:
     def adjoint(self, primal: tuple, cotangent: Array) -> Inputs:
         """The transpose of `tangent`.
 
-        Backwards in time, each step rebuilds the state it started from and then pulls cotangents through. Those of the coefficients come from
-        the rebuilt state on the window. All others need no state, because the step is linear in it: at rest serves as well as any.
+        Backwards in time, each step rebuilds the state it started from and then pulls cotangents through. Those of the
+        coefficients come from the rebuilt state on the window. All others need no state, because the step is linear in
+        it: at rest serves as well as any.
         """
         places, inputs, record = primal
         p, window = self.propagation, self.propagation.window
@@ -203,7 +207,9 @@ class _Rebuild:
 
 
 def _rebuilding(rebuild: _Rebuild, places: Places, inputs: Inputs) -> Array:
-    """The data of a shot, whose derivative is `rebuild`'s: known as a linear operator and its transpose, and so good for forward mode too."""
+    """The data of a shot, whose derivative is `rebuild`'s: known as a linear operator and its transpose, and so good
+    for forward mode too.
+    """
 
     @jax.custom_jvp
     def run(inputs: Inputs, places: Places) -> Array:

@@ -1,6 +1,8 @@
-"""One shot as a time loop: what a step does on the padded grid, and on the window around the model that boundary saving rebuilds.
+"""One shot as a time loop: what a step does on the padded grid, and on the window around the model that boundary saving
+rebuilds.
 
-Everything static about a shot is in `Propagation`, which is hashable; everything that can be differentiated is in `Inputs`.
+Everything static about a shot is in `Propagation`, which is hashable; everything that can be differentiated is in
+`Inputs`.
 """
 
 import math
@@ -89,7 +91,9 @@ class Propagation:
         return self.equation.step(inputs.coefficients, state, self.frame.derivative, source)
 
     def advance(self, places: Places, inputs: Inputs, state: Any, wavelet: Array) -> tuple[Any, Array]:
-        """The state one step later and the data sample at the time of the given state: sample n of the data is at ``n * dt``."""
+        """The state one step later and the data sample at the time of the given state: sample n of the data is at ``n
+        * dt``.
+        """
         return self.step(places, inputs, state, wavelet), self.data(inputs, self.samples(places, state))
 
     def source(self, places: Places, inputs: Inputs, wavelet: Array) -> Source:
@@ -116,10 +120,12 @@ class Near(NamedTuple):
 
 @dataclass(frozen=True)
 class Window:
-    """The part of the padded grid where boundary saving knows the state: the model and a ring of the stencil's reach just outside it.
+    """The part of the padded grid where boundary saving knows the state: the model and a ring of the stencil's reach
+    just outside it.
 
-    The model is rebuilt by the undamped scheme, the ring is filled from the record. If the absorber's material is differentiated, the window is
-    the whole padded grid, the ring all of its layers, and the record includes their memory variables.
+    The model is rebuilt by the undamped scheme, the ring is filled from the record. If the absorber's material is
+    differentiated, the window is the whole padded grid, the ring all of its layers, and the record includes their
+    memory variables.
     """
 
     propagation: Propagation
@@ -150,7 +156,8 @@ class Window:
         return Derivative(d.spacing, d.order, d.free_surface)
 
     def regions(self, margins: tuple[tuple[int, int], ...]) -> list[Region]:
-        """The ring's pieces, each with the given margins around the model: sides of an axis, with the corners only if the window is whole.
+        """The ring's pieces, each with the given margins around the model: sides of an axis, with the corners only if
+        the window is whole.
 
         Stencils along the axes never look at corners.
         """
@@ -158,7 +165,7 @@ class Window:
         model = [slice(lo, lo + n) for n, (lo, _) in zip(shape, margins, strict=True)]
         full = [slice(0, n + lo + hi) for n, (lo, hi) in zip(shape, margins, strict=True)]
         out = []
-        for axis, ((lo, hi), (m_lo, m_hi)) in enumerate(zip(margins, self.margins, strict=True)):
+        for axis, ((lo, _), (m_lo, m_hi)) in enumerate(zip(margins, self.margins, strict=True)):
             n = shape[axis]
             across = model[:axis] + (full if self.whole else model)[axis:]
             for start, size in ((lo - m_lo, m_lo), (lo + n, m_hi)):
@@ -167,7 +174,9 @@ class Window:
         return out
 
     def crop(self, state: Any) -> Any:
-        """The state on the window, or its cotangent (which in the ring meets a step that is wrong there: `uncrop` drops what comes of it)."""
+        """The state on the window, or its cotangent (which in the ring meets a step that is wrong there: `uncrop`
+        drops what comes of it).
+        """
         cut = state._replace(memory=())
         cut = jax.tree.map(lambda x: x[self.box], cut)
         return cut._replace(memory=state.memory if self.whole else ())
@@ -226,7 +235,9 @@ class Window:
         return self.propagation.equation.rewind(near.coefficients, state, self.derivative, self._source(near, wavelet))
 
     def step(self, near: Near, coefficients: Any, state: Any, wavelet: Array) -> Any:
-        """The state one step later, as it depends on the coefficients; right in the model only, unless the window is whole."""
+        """The state one step later, as it depends on the coefficients; right in the model only, unless the window is
+        whole.
+        """
         derivative = self.propagation.frame.derivative if self.whole else self.derivative
         return self.propagation.equation.step(coefficients, state, derivative, self._source(near, wavelet))
 

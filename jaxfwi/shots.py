@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from jaxfwi.equations.base import WaveEquation
-from jaxfwi.simulator import Simulator, one_shot
+from jaxfwi.simulator import Simulator, known, one_shot
 from jaxfwi.survey import Survey
 
 __all__ = ["misfit_and_gradient", "simulate"]
@@ -22,7 +22,8 @@ def simulate(simulator: Simulator, model: WaveEquation, survey: Survey, *, batch
         simulator: grid, order, boundaries.
         model: an equation with its parameters.
         survey: the shots.
-        batch: shots computed at once by `vmap`; the rest follow in sequence, so that memory follows the batch. On a CPU one is fastest.
+        batch: shots computed at once by `vmap`; the rest follow in sequence, so that memory follows the batch. On a CPU
+            one is fastest.
 
     Returns:
         Data ``(shots, time, receivers, components)``.
@@ -31,11 +32,12 @@ def simulate(simulator: Simulator, model: WaveEquation, survey: Survey, *, batch
         ValueError: for input that cannot be simulated.
 
     >>> import jax.numpy as jnp, jaxfwi as jf
-    >>> grid = jf.Grid(shape=(20, 30), spacing=10.0, dt=1e-3, nt=100)
+    >>> grid = jf.Grid(shape=(20, 30), spacing=10.0, dt=1e-3, nt=200)
     >>> survey = jf.Survey.fixed_spread(
-    ...     source_x=[100.0, 200.0], source_z=50.0, receiver_x=[50.0, 250.0], receiver_z=50.0, wavelet=jf.ricker(grid, frequency=15.0))
+    ...     source_x=[100.0, 200.0], source_z=50.0, receiver_x=[50.0, 250.0], receiver_z=50.0,
+    ...     wavelet=jf.ricker(grid, frequency=15.0))
     >>> jf.simulate(jf.Simulator(grid), jf.Acoustic(vp=jnp.full(grid.shape, 1500.0)), survey).shape
-    (2, 100, 2, 1)
+    (2, 200, 2, 1)
     """
     survey = admit(simulator, model, survey, batch)
     return _simulate(simulator, model, survey, batch)
@@ -72,7 +74,7 @@ def misfit_and_gradient(
 
 
 def admit(simulator: Simulator, model: WaveEquation, survey: Survey, batch: int) -> Survey:
-    """Check what `simulate` and `misfit_and_gradient` are given, and return the survey ready for them."""
+    """Check what functions of many shots are given, and return the survey ready for them."""
     if survey.source.ndim != 3:
         raise ValueError(
             "survey has no shot axis: pass survey[i : i + 1] for one shot, or call simulator(model, survey[i])."
@@ -82,47 +84,54 @@ def admit(simulator: Simulator, model: WaveEquation, survey: Survey, batch: int)
     return simulator.admit(model, survey)
 
 
-def check_observed(simulator: Simulator, model: WaveEquation, survey: Survey, observed: Array) -> None:
+def check_observed(simulator: Simulator, model: WaveEquation, survey: Survey, observed: Any) -> None:
     """Raise a ValueError if observed data are not shaped like the data of the survey, or not finite."""
     components = len(simulator.fields(type(model))[1])
     expected = (len(survey), simulator.grid.nt, survey.receiver.shape[1], components)
     if jnp.shape(observed) != expected:
         raise ValueError(
-            f"observed has shape {jnp.shape(observed)} but this survey gives (shots, time, receivers, components) = {expected}."
+            f"observed has shape {jnp.shape(observed)}, but this survey gives (shots, time, receivers, components) = "
+            f"{expected}."
         )
-    if not isinstance(observed, jax.core.Tracer) and not bool(jnp.all(jnp.isfinite(observed))):
-        raise ValueError("observed has values that are not finite.")
+    if known(observed) and not bool(jnp.all(jnp.isfinite(observed))):
+        raise ValueError("observed has values that are not finite: mute or interpolate those traces.")
 
 
 @functools.partial(jax.jit, static_argnums=(0, 3))
 def _simulate(simulator: Simulator, model: WaveEquation, survey: Survey, batch: int) -> Array:
-    return jax.lax.map(lambda shot: one_shot(simulator, model, shot), survey, batch_size=_batch_size(batch, survey))
+    batch_size = None if batch == 1 else min(batch, len(survey))
+    return jax.lax.map(lambda shot: one_shot(simulator, model, shot), survey, batch_size=batch_size)
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1, 5))
 def _misfit_and_gradient(simulator, misfit, model, survey, observed, batch):
-    def of_shot(model, shot, observed):
-        return misfit(one_shot(simulator, model, shot), observed)
+    def of_shot(shot, observed):
+        return jax.value_and_grad(lambda m: misfit(one_shot(simulator, m, shot), observed))(model)
 
-    def of_shots(total, shots):
-        survey, observed = shots
-        value_and_gradient = jax.value_and_grad(lambda m: jnp.sum(jax.vmap(of_shot, (None, 0, 0))(m, survey, observed)))
-        return jax.tree.map(jnp.add, total, value_and_gradient(model)), None
-
-    total = jax.eval_shape(lambda: jax.value_and_grad(lambda m: of_shot(m, survey[0], observed[0]))(model))
-    total = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), total)
-    return scan_batches(of_shots, total, (survey, observed), batch)
+    return sum_over_shots(of_shot, (survey, observed), batch)
 
 
-def scan_batches(function: Callable, total: Any, shots: Any, batch: int) -> Any:
-    """Fold `function` over whole batches of shots, then over the rest."""
+def sum_over_shots(of_shot: Callable[..., Any], shots: tuple, batch: int) -> Any:
+    """The sum over shots of ``of_shot(*shot)``, a PyTree; `batch` of them at once, so that memory follows the batch.
+
+    Args:
+        of_shot: function of one shot's survey and data.
+        shots: the same with a leading shot axis on every leaf.
+        batch: shots computed at once by `vmap`; a rest that does not fill a batch is computed at the end.
+    """
     n = jax.tree.leaves(shots)[0].shape[0]
     batch = min(batch, n)
     whole = n - n % batch
+
+    def of_batch(chunk):
+        if batch == 1:
+            return of_shot(*jax.tree.map(lambda x: x[0], chunk))
+        return jax.tree.map(lambda x: jnp.sum(x, axis=0), jax.vmap(of_shot)(*chunk))
+
+    def add(total, chunk):
+        return jax.tree.map(jnp.add, total, of_batch(chunk)), None
+
     batches = jax.tree.map(lambda x: x[:whole].reshape(whole // batch, batch, *x.shape[1:]), shots)
-    total, _ = jax.lax.scan(function, total, batches)
-    return function(total, jax.tree.map(lambda x: x[whole:], shots))[0] if whole < n else total
-
-
-def _batch_size(batch: int, survey: Survey) -> int | None:
-    return None if batch == 1 else min(batch, len(survey))
+    like = jax.eval_shape(of_shot, *jax.tree.map(lambda x: x[0], shots))
+    total, _ = jax.lax.scan(add, jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), like), batches)
+    return add(total, jax.tree.map(lambda x: x[whole:], shots))[0] if whole < n else total

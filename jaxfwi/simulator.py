@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
+from jax.core import Tracer
 
 from jaxfwi.absorber import CPML, Frame
 from jaxfwi.coupling import couple
@@ -31,20 +32,23 @@ class Simulator:
         absorber: the absorbing layer around the model, filled with copies of the model's edge.
         free_surface: whether the model's first row is a free surface.
         memory: how gradients are paid for: `FullStorage`, `Checkpointing` or `BoundarySaving`.
-        differentiate_absorber: False (the default) holds the layer's material fixed in differentiation: an inversion should not be driven by an
-            invented extension of the Earth. True gives the exact derivative over all cells, edges included.
+        differentiate_absorber: False (the default) holds the layer's material fixed in differentiation: an inversion
+            should not be driven by an invented extension of the Earth. True gives the exact derivative over all cells,
+            edges included.
         source_fields: names of the fields that sources drive; by default the equation's own.
-        receiver_fields: names of the fields that receivers record, one component of the data each; by default the equation's own.
+        receiver_fields: names of the fields that receivers record, one component of the data each; by default the
+            equation's own.
 
     Raises:
         ValueError: for an order, absorber or strategy that cannot be.
 
     >>> import jax.numpy as jnp, jaxfwi as jf
-    >>> grid = jf.Grid(shape=(20, 30), spacing=10.0, dt=1e-3, nt=100)
+    >>> grid = jf.Grid(shape=(20, 30), spacing=10.0, dt=1e-3, nt=200)
     >>> survey = jf.Survey.fixed_spread(
-    ...     source_x=100.0, source_z=50.0, receiver_x=[50.0, 250.0], receiver_z=50.0, wavelet=jf.ricker(grid, frequency=15.0))
+    ...     source_x=100.0, source_z=50.0, receiver_x=[50.0, 250.0], receiver_z=50.0,
+    ...     wavelet=jf.ricker(grid, frequency=15.0))
     >>> jf.Simulator(grid)(jf.Acoustic(vp=jnp.full(grid.shape, 1500.0)), survey[0]).shape
-    (100, 2, 1)
+    (200, 2, 1)
     """
 
     grid: Grid
@@ -79,23 +83,22 @@ class Simulator:
             ValueError: for input that cannot be simulated.
         """
         if shot.source.ndim != 2:
-            raise ValueError(
-                "a simulator models one shot: pass survey[i], or use simulate(simulator, model, survey) for all of them."
-            )
+            raise ValueError("a simulator models one shot: pass survey[i], or use simulate(simulator, model, survey).")
         shot = self.admit(model, shot)
         return _one_shot(self, model, shot)
 
     def admit(self, model: WaveEquation, survey: Survey) -> Survey:
-        """Check a model and a survey at the door, as far as their values are known, and return the survey with `Survey.on_nodes` applied.
+        """Check a model and a survey at the door, as far as their values are known, and return the survey with
+        `Survey.on_nodes` applied.
 
         Raises:
             ValueError: naming what is wrong, its value and the fix.
         """
-        self._check_model(model)
+        self.check_model(model)
         self._check_survey(survey)
-        if _known(survey.source, survey.receiver):
+        if known(survey.source, survey.receiver):
             survey = survey.on_nodes(self.grid)
-        if _known(survey.wavelet, *jax.tree.leaves(model)):
+        if known(survey.wavelet, *jax.tree.leaves(model)):
             self._check_dispersion(model, survey)
         return survey
 
@@ -107,12 +110,14 @@ class Simulator:
             unknown = [f for f in chosen if f not in equation.fields]
             if unknown:
                 raise ValueError(
-                    f"{name} names {unknown[0]!r}, which {equation.__name__} does not have: it has {', '.join(equation.fields)}."
+                    f"{name} names {unknown[0]!r}, which {equation.__name__} does not have: it has "
+                    f"{', '.join(equation.fields)}."
                 )
             out.append(tuple(chosen))
         return out[0], out[1]
 
-    def _check_model(self, model: WaveEquation) -> None:
+    def check_model(self, model: WaveEquation) -> None:
+        """Raise a ValueError if a model does not fit the grid, has values that cannot be, or makes it unstable."""
         if not isinstance(model, WaveEquation):
             raise ValueError(
                 f"model must be a wave equation with its parameters, as Acoustic(vp=...), got {type(model).__name__}."
@@ -129,7 +134,7 @@ class Simulator:
                 raise ValueError(
                     f"{type(model).__name__} {name} must be floating-point numbers, got {jnp.result_type(leaf)}."
                 )
-        if _known(*(leaf for _, leaf in leaves)):
+        if known(*(leaf for _, leaf in leaves)):
             model.check()
             fastest = float(model.speeds()[1])
             limit = self.grid.stable_dt(fastest, self.space_order)
@@ -149,7 +154,7 @@ class Simulator:
                 f"survey wavelet has {survey.wavelet.shape[-2]} time samples but the grid has nt = {self.grid.nt}."
             )
         for name, position in (("source", survey.source), ("receiver", survey.receiver)):
-            if _known(position):
+            if known(position):
                 p = np.asarray(position, dtype=float)
                 extent = np.asarray(self.grid.extent)
                 slack = 1e-4 * np.asarray(self.grid.spacing)  # single-precision metres at the far edge
@@ -176,15 +181,16 @@ class Simulator:
         highest = frequency[np.searchsorted(np.cumsum(energy), 0.95 * energy.sum())]
         if highest > safe:
             warnings.warn(
-                f"the wavelet reaches {highest:.3g} Hz (95 % of its energy) where {slowest:g} m/s at space order {self.space_order} is safe up to "
-                f"{safe:.3g} Hz: waves will disperse. Refine the grid, raise space_order or lower the frequency.",
+                f"the wavelet reaches {highest:.3g} Hz (95 % of its energy) where {slowest:g} m/s at space order "
+                f"{self.space_order} is safe up to {safe:.3g} Hz: waves will disperse. Refine the grid, raise "
+                "space_order or lower the frequency.",
                 stacklevel=4,
             )
 
 
-def _known(*arrays: Any) -> bool:
+def known(*arrays: Any) -> bool:
     """Whether values are at hand, and not only shapes as under jit, grad or vmap."""
-    return not any(isinstance(x, jax.core.Tracer) for x in arrays)
+    return not any(isinstance(x, Tracer) for x in arrays)
 
 
 @functools.partial(jax.jit, static_argnums=0)
@@ -207,7 +213,7 @@ def one_shot(simulator: Simulator, model: WaveEquation, shot: Survey) -> Array:
         receiver.weight.astype(dtype),
     )
     propagation = Propagation(type(model), frame, source_fields, receiver_fields, simulator.differentiate_absorber)
-    return simulator.memory.run(propagation, Places(source.index, receiver.index), inputs)
+    return simulator.memory.run(propagation, Places(source.place, receiver.place), inputs)
 
 
 def _pad(parameter: Array, frame: Frame, differentiate: bool) -> Array:

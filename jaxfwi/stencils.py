@@ -1,6 +1,7 @@
 """Finite-difference coefficients and the plain centred derivatives, any even order, any dimension.
 
-Fields are taken to be zero outside their array. With that, a centred second derivative is its own transpose and a centred first derivative is
+Fields are taken to be zero outside their array. With that, a centred second derivative is its own transpose and a
+centred first derivative is
 minus its own: the facts on which every hand-given transpose in the package rests.
 """
 
@@ -29,7 +30,8 @@ __all__ = [
 def first_derivative(order: int) -> tuple[float, ...]:
     """Coefficients ``(0, d_1, ..., d_r)`` of the centred first derivative of an even `order` = 2 r, for unit spacing.
 
-    The derivative at node i is the sum over k of ``d_k (u[i+k] - u[i-k])``. Fornberg (1988), Mathematics of Computation 51, 699-706.
+    The derivative at node i is the sum over k of ``d_k (u[i+k] - u[i-k])``. Fornberg (1988), Mathematics of Computation
+    51, 699-706.
 
     >>> first_derivative(2)
     (0.0, 0.5)
@@ -45,7 +47,8 @@ def first_derivative(order: int) -> tuple[float, ...]:
 
 @lru_cache
 def second_derivative(order: int) -> tuple[float, ...]:
-    """Coefficients ``(c_0, c_1, ..., c_r)`` of the centred second derivative of an even `order` = 2 r, for unit spacing.
+    """Coefficients ``(c_0, c_1, ..., c_r)`` of the centred second derivative of an even `order` = 2 r, for unit
+    spacing.
 
     The derivative at node i is ``c_0 u[i]`` plus the sum over k of ``c_k (u[i+k] + u[i-k])``. Fornberg (1988).
 
@@ -73,7 +76,9 @@ def _solve(matrix: np.ndarray, target: np.ndarray) -> tuple[float, ...]:
 
 
 def symbol(order: int, angle: np.ndarray | float) -> np.ndarray:
-    """Minus the second derivative's eigenvalue for a wave of ``angle`` = wavenumber x spacing (radians a cell); exact would be angle squared."""
+    """Minus the second derivative's eigenvalue for a wave of ``angle`` = wavenumber x spacing (radians a cell); exact
+    would be angle squared.
+    """
     c = second_derivative(order)
     k = np.arange(1, len(c))
     return -(c[0] + 2.0 * np.cos(np.multiply.outer(angle, k)) @ np.asarray(c[1:]))
@@ -114,7 +119,8 @@ def _cells(start: Sequence[int], shape: Sequence[int]) -> tuple[slice, ...]:
 def difference(u: Array, axis: int, coefficients: Sequence[float]) -> Array:
     """The derivative along `axis` wherever the stencil fits: an output shorter by the reach at both ends.
 
-    ``coefficients`` as given by `first_derivative` (antisymmetric, told by its zero in the middle) or `second_derivative` (symmetric).
+    ``coefficients`` as given by `first_derivative` (antisymmetric, told by its zero in the middle) or
+    `second_derivative` (symmetric).
     """
     r = len(coefficients) - 1
     n = u.shape[axis] - 2 * r

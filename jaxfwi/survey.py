@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
+from jax.core import Tracer
 
 from jaxfwi.grid import Grid
 
@@ -14,10 +15,12 @@ __all__ = ["Survey"]
 
 
 class Survey(eqx.Module):
-    """Shots. Every leaf leads with the shot axis: ``survey[3]`` is one shot, ``survey[indices]`` a mini-batch, ``len(survey)`` their number.
+    """Shots. Every leaf leads with the shot axis: ``survey[3]`` is one shot, ``survey[indices]`` a mini-batch,
+    ``len(survey)`` their number.
 
-    Positions are metres from the model's first node, in the axis order of the grid: ``(z,)``, ``(z, x)`` or ``(z, y, x)``. They may lie anywhere
-    on the grid, on nodes or between them. Build one by `fixed_spread` or `from_arrays`.
+    Positions are metres from the model's first node, in the axis order of the grid: ``(z,)``, ``(z, x)`` or
+    ``(z, y, x)``. They may lie anywhere on the grid, on nodes or between them. Build one by `fixed_spread` or
+    `from_arrays`.
 
     Args:
         source: positions, ``(shots, sources, ndim)``.
@@ -58,21 +61,20 @@ class Survey(eqx.Module):
         receiver = jnp.broadcast_to(receiver, (shots, *receiver.shape)) if receiver.ndim == 2 else receiver
         if receiver.ndim != 3 or receiver.shape[0] != shots or receiver.shape[2] != ndim:
             raise ValueError(
-                f"receiver must be (receivers, {ndim}) or ({shots}, receivers, {ndim}) to fit source {source.shape}, got shape {receiver.shape}."
+                f"receiver must be (receivers, {ndim}) or ({shots}, receivers, {ndim}) to fit source "
+                f"{source.shape}, got shape {receiver.shape}."
             )
         if 0 in source.shape or 0 in receiver.shape:
             raise ValueError(
-                f"a survey needs a shot, a source and a receiver, got source {source.shape} and receiver {receiver.shape}."
+                f"a survey needs a shot, a source and a receiver, got source {source.shape} and receiver "
+                f"{receiver.shape}."
             )
-        if wavelet.ndim in (1, 2):
-            wavelet = (
-                jnp.broadcast_to(wavelet[..., None], (shots, wavelet.shape[-1], sources))
-                if wavelet.shape[0] == shots or wavelet.ndim == 1
-                else wavelet
-            )
+        if wavelet.ndim == 1 or (wavelet.ndim == 2 and len(wavelet) == shots):
+            wavelet = jnp.broadcast_to(wavelet[..., None], (shots, wavelet.shape[-1], sources))
         if wavelet.ndim != 3 or wavelet.shape[::2] != (shots, sources):
             raise ValueError(
-                f"wavelet must be (time,), ({shots}, time) or ({shots}, time, {sources}) to fit source {source.shape}, got shape {wavelet.shape}."
+                f"wavelet must be (time,), ({shots}, time) or ({shots}, time, {sources}) to fit source "
+                f"{source.shape}, got shape {wavelet.shape}."
             )
         return cls(source, receiver, wavelet)
 
@@ -91,7 +93,8 @@ class Survey(eqx.Module):
         """One source a shot, and receivers that all shots share.
 
         Args:
-            source_z, source_y, source_x: metres, numbers or arrays ``(shots,)``, broadcast against each other. x is left out in 1D, y in 2D.
+            source_z, source_y, source_x: metres, numbers or arrays ``(shots,)``, broadcast against each other. x is
+                left out in 1D, y in 2D.
             receiver_z, receiver_y, receiver_x: metres, numbers or arrays ``(receivers,)``.
             wavelet: ``(time,)`` for all shots, or ``(shots, time)``.
 
@@ -99,7 +102,9 @@ class Survey(eqx.Module):
             ValueError: for coordinates that do not fit together.
 
         >>> import numpy as np
-        >>> Survey.fixed_spread(source_x=[100.0, 200.0], source_z=20.0, receiver_x=np.arange(0, 300, 10.0), receiver_z=20.0, wavelet=np.zeros(50))
+        >>> Survey.fixed_spread(
+        ...     source_x=[100.0, 200.0], source_z=20.0, receiver_x=np.arange(0, 300, 10.0), receiver_z=20.0,
+        ...     wavelet=np.zeros(50))
         Survey(2 shots: 1 source and 30 receivers each, 50 time samples)
         """
 
@@ -142,10 +147,12 @@ class Survey(eqx.Module):
         )
 
     def on_nodes(self, grid: Grid) -> "Survey":
-        """The same survey with the knowledge that its positions lie on nodes, for the sources, for the receivers or for both.
+        """The same survey with the knowledge that its positions lie on nodes, for the sources, for the receivers or for
+        both.
 
-        `simulate`, `misfit_and_gradient` and `invert` find this out by themselves. Call it before you `vmap` or `jit` a simulator yourself: a
-        position known to be on a node costs one node instead of 8, 64 or 512. Such positions cannot be differentiated any more.
+        `simulate`, `misfit_and_gradient` and `invert` find this out by themselves. Call it before you `vmap` or `jit` a
+        simulator yourself: a position known to be on a node costs one node instead of 8, 64 or 512. Such positions
+            cannot be differentiated any more.
         """
 
         def lie_on_nodes(position):
@@ -163,6 +170,6 @@ class Survey(eqx.Module):
 
 def _finite(name: str, x: Any) -> Array:
     x = jnp.asarray(x, dtype=jnp.result_type(float))
-    if not isinstance(x, jax.core.Tracer) and not bool(jnp.all(jnp.isfinite(x))):
+    if not isinstance(x, Tracer) and not bool(jnp.all(jnp.isfinite(x))):
         raise ValueError(f"{name} has values that are not finite.")
     return x

@@ -14,7 +14,8 @@ def ricker(grid: Grid, frequency: float, delay: float | None = None) -> Array:
     Args:
         grid: gives the time axis.
         frequency: peak frequency in Hz.
-        delay: time of the peak in seconds; by default ``1.5 / frequency``, where the wavelet starts below 1e-8 of its peak.
+        delay: time of the peak in seconds; by default ``1.5 / frequency``, where the wavelet starts below 1e-8 of its
+            peak.
 
     Returns:
         Samples at ``grid.times``, shape ``(nt,)``.

@@ -1,0 +1,194 @@
+"""The inversion loop as a generator of states."""
+
+import functools
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax import Array
+
+from jaxfwi import misfits
+from jaxfwi.equations.base import WaveEquation
+from jaxfwi.shots import _misfit_and_gradient, admit, check_observed
+from jaxfwi.simulator import Simulator
+from jaxfwi.survey import Survey
+
+__all__ = ["InversionState", "invert"]
+
+
+class InversionState(eqx.Module):
+    """Where an inversion stands after an iteration. A PyTree: it can be saved, and handed back to `invert` to go on.
+
+    Args:
+        iteration: number of updates made.
+        model: after the last of them.
+        misfit: of the last iteration's shots, at the model before its update; None before the first.
+        gradient: the misfit's gradient there, with the mask applied; None before the first.
+        optimizer_state: of the optax optimiser.
+    """
+
+    iteration: int
+    model: Any
+    misfit: Array | None
+    gradient: Any
+    optimizer_state: Any
+
+
+def invert(
+    simulator: Simulator,
+    model: WaveEquation,
+    survey: Survey,
+    observed: Array,
+    *,
+    optimizer: optax.GradientTransformation,
+    iterations: int,
+    misfit: Callable[[Array, Array], Array] = misfits.l2,
+    shots_per_iteration: int | None = None,
+    seed: int = 0,
+    mask: Any = None,
+    bounds: tuple[Any, Any] | None = None,
+    batch: int = 1,
+    resume: InversionState | None = None,
+) -> Iterator[InversionState]:
+    """Full waveform inversion: yields the state after every iteration.
+
+    Args:
+        simulator: grid, order, boundaries, and by `memory` how gradients are paid for.
+        model: to start from.
+        survey: the shots.
+        observed: data ``(shots, time, receivers, components)``.
+        optimizer: any optax optimiser, those with a line search too; a learning rate is in the parameter's unit if the
+            optimiser normalises gradients, as Adam does.
+        iterations: how many to end at.
+        misfit: ``misfit(predicted, observed)`` of one shot's data.
+        shots_per_iteration: size of the mini-batches; by default all shots. Each epoch draws its batches anew without
+            replacement; shots that do not fill a batch sit that epoch out.
+        seed: of the mini-batches.
+        mask: like the model, with numbers or booleans by which gradient and update are multiplied: 0 in cells to be
+            left alone, as a water column.
+        bounds: lower and upper limit, each like the model, with arrays or numbers for leaves.
+        batch: shots computed at once on a device.
+        resume: a state yielded before, to go on from; `model` then only says what to expect.
+
+    Yields:
+        `InversionState` after each iteration.
+
+    Raises:
+        ValueError: before the first iteration for input that cannot be simulated, masks or bounds of another shape; in
+            a later one if the model has become one that cannot be simulated.
+        FloatingPointError: if the misfit or the updated model is not finite, naming the iteration.
+
+    >>> import jax.numpy as jnp, optax, jaxfwi as jf
+    >>> grid = jf.Grid(shape=(20, 20), spacing=10.0, dt=1e-3, nt=200)
+    >>> survey = jf.Survey.from_arrays([[50.0, 50.0]], [[50.0, 150.0]], jf.ricker(grid, frequency=15.0))
+    >>> simulator, vp = jf.Simulator(grid), jnp.full(grid.shape, 1500.0)
+    >>> observed = jf.simulate(simulator, jf.Acoustic(vp=vp + 50.0), survey)
+    >>> states = jf.invert(
+    ...     simulator, jf.Acoustic(vp=vp), survey, observed, optimizer=optax.adam(10.0), iterations=2)
+    >>> [state.iteration for state in states]
+    [1, 2]
+    """
+    survey = admit(simulator, model, survey, batch)
+    check_observed(simulator, model, survey, observed)
+    shots = len(survey) if shots_per_iteration is None else shots_per_iteration
+    if shots != int(shots) or not 1 <= shots <= len(survey):
+        raise ValueError(f"shots_per_iteration must lie between 1 and the {len(survey)} shots, got {shots}.")
+    if iterations != int(iterations) or iterations < 1:
+        raise ValueError(f"iterations must be a positive whole number, got {iterations}.")
+    lower, upper = bounds if bounds is not None else (None, None)
+    for name, like in (("mask", mask), ("lower bounds", lower), ("upper bounds", upper)):
+        _check_like(name, like, model)
+    if resume is None:
+        resume = InversionState(0, model, None, None, optimizer.init(eqx.filter(model, eqx.is_array)))
+    update = functools.partial(_update, simulator, misfit, optimizer, batch)
+    return _iterate(
+        simulator, update, resume, survey, jnp.asarray(observed), shots, iterations, seed, (mask, lower, upper)
+    )
+
+
+def _iterate(simulator, update, state, survey, observed, shots, iterations, seed, limits) -> Iterator[InversionState]:
+    while state.iteration < iterations:
+        i = state.iteration
+        indices = None if shots == len(survey) else jnp.asarray(mini_batch(len(survey), shots, i, seed))
+        value, gradient, model, optimizer_state = update(
+            state.model, state.optimizer_state, survey, observed, indices, limits
+        )
+        if not bool(jnp.isfinite(value)):
+            raise FloatingPointError(
+                f"iteration {i + 1}: the misfit is {float(value)}. Look at the last model for values that cannot be, or "
+                "lower the learning rate."
+            )
+        try:
+            simulator.check_model(model)
+        except ValueError as error:
+            raise ValueError(
+                f"iteration {i + 1} has made a model that cannot be simulated: {error} Set bounds=(lower, upper) or "
+                "lower the learning rate."
+            ) from None
+        state = InversionState(i + 1, model, value, gradient, optimizer_state)
+        yield state
+
+
+def mini_batch(shots: int, size: int, iteration: int, seed: int) -> np.ndarray:
+    """Indices of the shots of an iteration: without replacement within an epoch, the same for the same seed."""
+    per_epoch = shots // size
+    epoch, turn = divmod(iteration, per_epoch)
+    order = np.random.default_rng((seed, epoch)).permutation(shots)
+    return np.sort(order[turn * size : (turn + 1) * size])
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1, 2, 3))
+def _update(simulator, misfit, optimizer, batch, model, optimizer_state, survey, observed, indices, limits):
+    mask, lower, upper = limits
+    if indices is not None:
+        survey, observed = survey[indices], observed[indices]
+
+    def value_and_gradient(model):
+        value, gradient = _misfit_and_gradient(simulator, misfit, model, survey, observed, batch)
+        return value, _masked(gradient, mask)
+
+    value, gradient = value_and_gradient(model)
+    updates, optimizer_state = optax.with_extra_args_support(optimizer).update(
+        gradient,
+        optimizer_state,
+        model,
+        value=value,
+        grad=gradient,
+        value_fn=_with_gradient(value_and_gradient),
+    )
+    model = optax.apply_updates(model, _masked(updates, mask))
+    if lower is not None:
+        model = jax.tree.map(jnp.clip, model, lower, upper)
+    return value, gradient, model, optimizer_state
+
+
+def _with_gradient(value_and_gradient: Callable) -> Callable:
+    """The misfit as a function to differentiate, for line searches: its masked gradient comes with it, shot by shot."""
+
+    @jax.custom_vjp
+    def value(model):
+        return value_and_gradient(model)[0]
+
+    value.defvjp(lambda m: value_and_gradient(m), lambda g, ct: (jax.tree.map(lambda x: ct * x, g),))
+    return value
+
+
+def _masked(tree: Any, mask: Any) -> Any:
+    return tree if mask is None else jax.tree.map(lambda x, m: x * jnp.asarray(m, x.dtype), tree, mask)
+
+
+def _check_like(name: str, like: Any, model: WaveEquation) -> None:
+    """Masks and bounds have the model's structure, and leaves of its shape or numbers."""
+    if like is None:
+        return
+    if jax.tree.structure(like) != jax.tree.structure(model):
+        raise ValueError(f"{name} must be a {type(model).__name__} as the model is, got {type(like).__name__}.")
+    for leaf, parameter in zip(jax.tree.leaves(like), jax.tree.leaves(model), strict=True):
+        if jnp.shape(leaf) not in ((), jnp.shape(parameter)):
+            raise ValueError(
+                f"{name} must be numbers or arrays of the model's shape {jnp.shape(parameter)}, got {jnp.shape(leaf)}."
+            )

@@ -1,0 +1,116 @@
+"""Second derivatives of the misfit, applied to a model perturbation: products with the Hessian and with its
+Gauss-Newton part.
+
+Both are sums over shots of forward-mode derivatives of what a gradient computes (Fichtner & Trampert 2011, Geophysical
+Journal International 185, 775-798). With `BoundarySaving` they too keep memory at the boundary.
+"""
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from jaxfwi.equations.base import WaveEquation
+from jaxfwi.shots import admit, check_observed, sum_over_shots
+from jaxfwi.simulator import Simulator, one_shot
+from jaxfwi.survey import Survey
+
+__all__ = ["gauss_newton_product", "hessian_product"]
+
+Misfit = Callable[[Array, Array], Array]
+
+
+def hessian_product(
+    simulator: Simulator,
+    misfit: Misfit,
+    model: WaveEquation,
+    survey: Survey,
+    observed: Array,
+    direction: WaveEquation,
+    *,
+    batch: int = 1,
+) -> Any:
+    """The Hessian of the misfit at a model, times a perturbation of the model.
+
+    Args:
+        simulator, misfit, model, survey, observed, batch: as for `misfit_and_gradient`.
+        direction: the perturbation, of the type and shape of the model.
+
+    Returns:
+        The product, of the type of the model.
+
+    Raises:
+        ValueError: as `misfit_and_gradient`, and for a direction of another shape.
+
+    >>> import jax, jax.numpy as jnp, jaxfwi as jf
+    >>> grid = jf.Grid(shape=(20, 20), spacing=10.0, dt=1e-3, nt=200)
+    >>> survey = jf.Survey.from_arrays([[50.0, 50.0]], [[50.0, 150.0]], jf.ricker(grid, frequency=15.0))
+    >>> simulator, model = jf.Simulator(grid), jf.Acoustic(vp=jnp.full(grid.shape, 1500.0))
+    >>> observed = jnp.zeros((1, 200, 1, 1))
+    >>> jf.hessian_product(simulator, jf.misfits.l2, model, survey, observed, direction=model).vp.shape
+    (20, 20)
+    """
+    survey = _admit(simulator, model, survey, observed, direction, batch)
+    return _hessian_product(simulator, misfit, model, survey, jnp.asarray(observed), direction, batch)
+
+
+def gauss_newton_product(
+    simulator: Simulator,
+    misfit: Misfit,
+    model: WaveEquation,
+    survey: Survey,
+    observed: Array,
+    direction: WaveEquation,
+    *,
+    batch: int = 1,
+) -> Any:
+    """The Gauss-Newton Hessian at a model, times a perturbation: ``J^T W J d``.
+
+    J is the derivative of the data and W the second derivative of the misfit by the data, the identity for
+    `misfits.l2`. Positive semidefinite where the misfit is convex in the data.
+
+    Args:
+        simulator, misfit, model, survey, observed, direction, batch: as for `hessian_product`.
+
+    Returns:
+        The product, of the type of the model.
+
+    Raises:
+        ValueError: as `hessian_product`.
+    """
+    survey = _admit(simulator, model, survey, observed, direction, batch)
+    return _gauss_newton_product(simulator, misfit, model, survey, jnp.asarray(observed), direction, batch)
+
+
+def _admit(simulator, model, survey, observed, direction, batch) -> Survey:
+    survey = admit(simulator, model, survey, batch)
+    check_observed(simulator, model, survey, observed)
+    same_type = jax.tree.structure(direction) == jax.tree.structure(model)
+    if not same_type or jax.tree.map(jnp.shape, direction) != jax.tree.map(jnp.shape, model):
+        raise ValueError(f"direction must be shaped like the model, {model}, got {direction}.")
+    return survey
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1, 6))
+def _hessian_product(simulator, misfit, model, survey, observed, direction, batch):
+    def of_shot(shot, observed):
+        gradient = jax.grad(lambda m: misfit(one_shot(simulator, m, shot), observed))
+        return jax.jvp(gradient, (model,), (direction,))[1]
+
+    return sum_over_shots(of_shot, (survey, observed), batch)
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1, 6))
+def _gauss_newton_product(simulator, misfit, model, survey, observed, direction, batch):
+    def of_shot(shot, observed):
+        def data(m):
+            return one_shot(simulator, m, shot)
+
+        predicted, perturbed = jax.jvp(data, (model,), (direction,))
+        weighted = jax.jvp(lambda d: jax.grad(misfit)(d, observed), (predicted,), (perturbed,))[1]
+        return jax.vjp(data, model)[1](weighted)[0]
+
+    return sum_over_shots(of_shot, (survey, observed), batch)
