@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
+from jaxfwi import ring
 from jaxfwi.linear import linear_operator
 from jaxfwi.propagation import Inputs, Places, Propagation
 
@@ -93,7 +94,7 @@ class BoundarySaving:
     host: bool = False
 
     def __post_init__(self):
-        if self.dtype not in (None, "float32", "bfloat16", "float16", "int8"):
+        if self.dtype not in ring.DTYPES:
             raise ValueError(
                 f"BoundarySaving dtype must be None, 'float32', 'bfloat16', 'float16' or 'int8', got {self.dtype!r}."
             )
@@ -106,19 +107,6 @@ class BoundarySaving:
                 "use memory=Checkpointing() instead."
             )
         return _rebuilding(_Rebuild(self, propagation), places, inputs)
-
-    def pack(self, ring: Array) -> Any:
-        """The ring ``(values,)`` as it is kept."""
-        kept = (
-            _to_blocks(ring, self.dtype) if self.dtype in ("float16", "int8") else ring.astype(self.dtype or ring.dtype)
-        )
-        return jax.device_put(kept, jax.memory.Space.Host) if self.host else kept
-
-    def unpack(self, kept: Any, ring: Array) -> Array:
-        """The ring from what was kept; `ring` gives its size and dtype."""
-        if self.host:
-            kept = jax.device_put(kept, jax.memory.Space.Device)
-        return _from_blocks(kept, ring) if self.dtype in ("float16", "int8") else kept.astype(ring.dtype)
 
 
 MemoryStrategy = FullStorage | Checkpointing | BoundarySaving
@@ -150,7 +138,7 @@ class _Rebuild:
         p = self.propagation
 
         def step(state, wavelet):
-            kept = self.strategy.pack(p.window.ring(state))
+            kept = ring.pack(p.window.ring(state), self.strategy.dtype, self.strategy.host)
             samples = p.samples(places, state)
             new = p.step(places, inputs, state, wavelet)
             return new, (p.data(inputs, samples), kept, samples if p.interpolates(inputs) else None)
@@ -179,7 +167,8 @@ class _Rebuild:
         def step(carry, xs):
             state, adjoint, coefficients, source, receiver = carry
             wavelet, kept, samples, data = xs
-            state = window.fill(window.rewind(near, state, wavelet), self.strategy.unpack(kept, ring_like))
+            known = ring.unpack(kept, ring_like, self.strategy.host)
+            state = window.fill(window.rewind(near, state, wavelet), known)
 
             def of_coefficients(c):
                 return window.step(near, c, state, wavelet)
@@ -222,21 +211,3 @@ def _rebuilding(rebuild: _Rebuild, places: Places, inputs: Inputs) -> Array:
         return data, linear_operator(rebuild.tangent, rebuild.adjoint, (places, inputs, record), tangents[0])
 
     return run(inputs, places)
-
-
-BLOCK = 64  # ring values that share a scale
-
-
-def _to_blocks(values: Array, dtype: str | None) -> tuple[Array, Array]:
-    """Values scaled by the largest of their block to fill the range of a short `dtype`, and the scales."""
-    blocks = jnp.pad(values, (0, -values.size % BLOCK)).reshape(-1, BLOCK)
-    scale = jnp.max(jnp.abs(blocks), axis=1, keepdims=True)
-    normal = blocks / jnp.where(scale == 0.0, 1.0, scale)
-    short = jnp.round(normal * 127.0).astype(dtype) if dtype == "int8" else normal.astype(dtype)
-    return short, scale.astype("float32")
-
-
-def _from_blocks(kept: tuple[Array, Array], like: Array) -> Array:
-    short, scale = kept
-    unit = 127.0 if short.dtype == jnp.int8 else 1.0
-    return (short.astype(like.dtype) * (scale.astype(like.dtype) / unit)).reshape(-1)[: like.size]

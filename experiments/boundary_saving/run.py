@@ -1,0 +1,456 @@
+"""One gradient, three ways to pay for it: what each costs, and what it differs by.
+
+    python experiments/boundary_saving/run.py --preset quick
+
+Stages: `make` writes models and settings, `model` the data, `gradients` measures each memory strategy in a process of its own,
+`compare` draws figures and tables.
+"""
+
+import dataclasses
+import json
+import math
+import os
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import common
+import jax
+import jax.numpy as jnp
+import numpy as np
+import psutil
+from matplotlib.figure import Figure
+
+import jaxfwi as jf
+from jaxfwi import models, plot
+
+Preset = Literal["quick", "full"]
+Stage = Literal["make", "model", "gradients", "compare"]
+STAGES: tuple[Stage, ...] = ("make", "model", "gradients", "compare")
+
+PLAIN = "full_storage"
+STRATEGIES = {
+    PLAIN: jf.FullStorage(),
+    "checkpointing": jf.Checkpointing(),
+    "boundary_saving": jf.BoundarySaving(),
+    "boundary_saving_bfloat16": jf.BoundarySaving(dtype="bfloat16"),
+    "boundary_saving_float16": jf.BoundarySaving(dtype="float16"),
+    "boundary_saving_int8": jf.BoundarySaving(dtype="int8"),
+}
+EXACT = ("full_storage", "checkpointing", "boundary_saving")
+NAMES = {
+    PLAIN: "Plain AD",
+    "checkpointing": "Checkpointing",
+    "boundary_saving": "Boundary saving",
+    "boundary_saving_bfloat16": "... ring in bfloat16",
+    "boundary_saving_float16": "... ring in float16",
+    "boundary_saving_int8": "... ring in int8",
+}
+SURFACES = {"absorbing": "Without multiples (absorbing top)", "free_surface": "With multiples (free surface)"}
+FLOAT64 = "float64"  # the worker that repeats the exact strategies in double precision
+
+
+@dataclass(frozen=True)
+class Options:
+    """The acoustic gradient by plain AD, checkpointing and boundary saving: equality, time and measured memory."""
+
+    preset: Preset | None = None
+    """Size of the run: quick (the default, under a minute) or full. Read by stage make, as are the four below."""
+    stage: Literal["make", "model", "gradients", "compare", "all"] = "all"
+    """One stage; each reads what the one before wrote."""
+    out: Path = Path("runs/boundary_saving")
+    """Folder of results."""
+    vp: Path | None = None
+    """Velocity model in m/s, a .npy file (nz, nx), instead of the two layers."""
+    start: Path | None = None
+    """The model at which the gradient is taken, of the same shape; by default the model, smoothed."""
+    spacing: float | None = None
+    """Metres between the cells of --vp."""
+    steps: int | None = None
+    """Time steps; by default enough for waves to cross the model and come back."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """All that decides the result, as in config.json. Without `vp` the model is two layers of `shape`."""
+
+    shape: tuple[int, ...] = (64, 128)
+    spacing: float = 10.0  # m
+    dt: float = 1e-3  # s
+    steps: int = 1500
+    frequency: float = 5.0  # Hz, of the Ricker wavelet
+    shots: int = 10
+    receiver_every: int = 4  # cells
+    depth: float = 20.0  # m, of sources and receivers; on a free surface they would emit and record nothing
+    space_order: int = 4
+    absorber_width: int = 20  # cells
+    absorber_velocity: float = 2000.0  # m/s
+    smoothing: float = 8.0  # cells, of the model at which the gradient is taken
+    repeats: int = 7  # timed runs of each strategy
+    vp: str | None = None
+    start: str | None = None
+
+    @property
+    def grid(self) -> jf.Grid:
+        return jf.Grid(self.shape, self.spacing, self.dt, self.steps)
+
+    def simulator(self, surface: str, memory: Any = jf.BoundarySaving()) -> jf.Simulator:  # noqa: RUF100
+        return jf.Simulator(
+            self.grid,
+            space_order=self.space_order,
+            absorber=jf.CPML(self.absorber_width, velocity=self.absorber_velocity, frequency=self.frequency),
+            free_surface=surface == "free_surface",
+            memory=memory,
+        )
+
+    def survey(self) -> jf.Survey:
+        """Sources and receivers on nodes, at one depth."""
+        depth = max(1, round(self.depth / self.spacing)) * self.spacing
+        cells = self.shape[1]
+        return jf.Survey.fixed_spread(
+            source_x=np.round(np.linspace(0.05, 0.95, self.shots) * (cells - 1)) * self.spacing,
+            source_z=depth,
+            receiver_x=np.arange(0, cells, self.receiver_every) * self.spacing,
+            receiver_z=depth,
+            wavelet=jf.ricker(self.grid, self.frequency),
+        )
+
+
+PRESETS: dict[Preset, Settings] = {
+    "quick": Settings(shots=4, dt=2e-3, steps=600, repeats=3),
+    "full": Settings(),
+}
+
+
+def main(options: Options) -> None:
+    results = common.Results(options.out)
+    common.use_compilation_cache(options.out.parent / ".jax_cache")
+    own = [f"--{n}" for n in ("preset", "vp", "start", "spacing", "steps") if getattr(options, n) is not None]
+    if options.stage in ("all", "make"):
+        run(results, resolve(options), STAGES if options.stage == "all" else ("make",))
+    elif own:
+        raise common.UserError(
+            f"stage {options.stage} has its settings from {results.path('config.json')}, which stage make wrote: leave out {own[0]}."
+        )
+    else:
+        run(results, None, (options.stage,))
+
+
+def run(results: common.Results, settings: Settings | None, stages: tuple[Stage, ...] = STAGES) -> None:
+    """Run the stages; only `make` needs settings."""
+    for stage in stages:
+        if stage == "make":
+            if settings is None:
+                raise common.UserError("stage make needs settings.")
+            make(results, settings)
+        else:
+            {"model": model, "gradients": gradients, "compare": compare}[stage](results)
+
+
+def resolve(options: Options) -> Settings:
+    """Settings from a preset and, if given, a model of the user's, whose time axis is chosen to fit it."""
+    settings = PRESETS[options.preset or "quick"]
+    if options.steps is not None:
+        settings = dataclasses.replace(settings, steps=options.steps)
+    if options.vp is None:
+        if options.start is not None or options.spacing is not None:
+            raise common.UserError("--start and --spacing belong to a model of your own: give it by --vp.")
+        return settings
+    vp = common.load_model(options.vp, "--vp")
+    if options.spacing is None or not 0 < options.spacing < math.inf:
+        raise common.UserError("--vp needs --spacing, the positive metres between its cells.")
+    start = None if options.start is None else common.load_model(options.start, "--start", shape=vp.shape)
+    fastest = float(max(vp.max(), vp.max() if start is None else start.max()))
+    with common.user_errors():
+        stable = jf.Grid(vp.shape, options.spacing, 1e-3, 1).stable_dt(fastest, settings.space_order)
+    dt = min(settings.dt, math.floor(8e3 * stable) / 1e4)
+    diagonal = math.hypot(*vp.shape) * options.spacing
+    return dataclasses.replace(
+        settings,
+        shape=vp.shape,
+        spacing=options.spacing,
+        dt=dt,
+        steps=options.steps or math.ceil((1.5 / settings.frequency + 1.5 * diagonal / float(vp.mean())) / dt),
+        absorber_velocity=fastest,
+        vp=str(options.vp),
+        start=None if options.start is None else str(options.start),
+    )
+
+
+def make(results: common.Results, settings: Settings) -> None:
+    """Write ``config.json``, ``vp.npy`` and ``start.npy``; what an earlier run left for the later stages goes."""
+    results.remove("data_*.npy", "gradient_*.npy", "metrics.jsonl", "summary.json", "table.md")
+    if settings.vp is None:
+        vp = models.two_layers(settings.shape)
+    else:
+        vp = common.load_model(Path(settings.vp), "--vp", shape=settings.shape)
+    if settings.start is None:
+        start = models.smooth(vp, settings.smoothing)
+    else:
+        start = common.load_model(Path(settings.start), "--start", shape=settings.shape)
+    with common.user_errors():
+        for surface in SURFACES:
+            settings.simulator(surface).admit(jf.Acoustic(vp=jnp.asarray(vp)), settings.survey())
+    results.write_array("vp.npy", vp)
+    results.write_array("start.npy", start)
+    results.write_json("config.json", dataclasses.asdict(settings))
+
+
+def load_settings(results: common.Results) -> Settings:
+    config = json.loads(results.need("config.json", "make").read_text(encoding="utf-8"))
+    return Settings(**{**config, "shape": tuple(config["shape"])})
+
+
+def load(results: common.Results, name: str, stage: Stage) -> np.ndarray:
+    return np.load(results.need(f"{name}.npy", stage))
+
+
+def model(results: common.Results) -> None:
+    """Write the observed data, ``data_<surface>.npy``."""
+    settings = load_settings(results)
+    vp = jnp.asarray(load(results, "vp", "make"))
+    results.remove("data_*.npy", "gradient_*.npy", "metrics.jsonl", "summary.json", "table.md")
+    for surface in common.progress(SURFACES, "model"):
+        with common.user_errors():
+            data = jf.simulate(settings.simulator(surface), jf.Acoustic(vp=vp), settings.survey())
+        results.write_array(f"data_{surface}.npy", data)
+
+
+def gradients(results: common.Results) -> None:
+    """Write ``gradient_<surface>_<strategy>.npy`` and ``metrics.jsonl``, each strategy measured in a process of its own."""
+    settings = load_settings(results)
+    for surface in SURFACES:
+        results.need(f"data_{surface}.npy", "model")
+    layers = 2 * (settings.absorber_width + settings.space_order)
+    # what plain AD keeps: the padded field and about as much again for the layers' memory variables, float64 in the last worker
+    expected = 2 * 8 * settings.steps * math.prod(n + layers for n in settings.shape)
+    free = psutil.virtual_memory().available
+    if expected > 0.9 * free:
+        raise common.UserError(
+            f"plain AD would need about {expected / 1e9:.1f} GB and {free / 1e9:.1f} GB are free: use fewer --steps or a smaller model."
+        )
+    results.remove("gradient_*.npy", "metrics.jsonl", "summary.json", "table.md")
+    for name in common.progress([*STRATEGIES, FLOAT64], "gradients"):
+        command = [sys.executable, __file__, "worker", name, str(results.folder)]
+        process = subprocess.run(
+            command, env=os.environ | common.PeakMemory.RETURN_MEMORY, capture_output=True, text=True, check=False
+        )
+        if process.returncode:
+            said = process.stderr.strip().splitlines() or ["it was killed, perhaps for want of memory"]
+            raise common.UserError(f"the gradient by {name} failed (exit {process.returncode}): {said[-1]}")
+
+
+def worker(name: str, results: common.Results) -> None:
+    """Measure one strategy, with and without a free surface, and add to the results."""
+    settings = load_settings(results)
+    if name == FLOAT64:
+        jax.config.update("jax_enable_x64", True)
+    start = jf.Acoustic(vp=jnp.asarray(load(results, "start", "make"), dtype=float))
+    for surface in SURFACES:
+        observed = jnp.asarray(load(results, f"data_{surface}", "model"), dtype=float)
+        if name == FLOAT64:
+            for strategy in EXACT:
+                gradient, _ = measure(settings, surface, strategy, start, observed, repeats=0)
+                results.write_array(f"gradient_{surface}_{strategy}_float64.npy", gradient)
+        else:
+            gradient, row = measure(settings, surface, name, start, observed, settings.repeats)
+            results.write_array(f"gradient_{surface}_{name}.npy", gradient)
+            results.add_metrics(surface=surface, strategy=name, **row)
+
+
+def measure(
+    settings: Settings, surface: str, strategy: str, start: Any, observed: Any, repeats: int
+) -> tuple[Any, dict]:
+    """The gradient and its cost beside that of a forward run, which is timed in turns with it."""
+    survey = settings.survey()
+    simulator = settings.simulator(surface, STRATEGIES[strategy])
+
+    def gradient_of(vp, observed):
+        return jf.misfit_and_gradient(simulator, jf.misfits.l2, jf.Acoustic(vp=vp), survey, observed)
+
+    begin = time.perf_counter()
+    compiled = jax.jit(gradient_of).lower(start.vp, observed).compile()
+    compile_seconds = time.perf_counter() - begin
+    misfit, gradient = jax.block_until_ready(compiled(start.vp, observed))  # also wakes what the first run needs
+    row: dict[str, Any] = {"misfit": float(misfit), "compile_seconds": compile_seconds}
+    if repeats:
+        forward = jax.jit(lambda vp: jf.simulate(settings.simulator(surface), jf.Acoustic(vp=vp), survey))
+        forward = forward.lower(start.vp).compile()
+        runs = {"": lambda: compiled(start.vp, observed), "forward_": lambda: forward(start.vp)}
+        for prefix, program, function in zip(runs, (compiled, forward), runs.values(), strict=True):
+            row[f"{prefix}measured_bytes"] = added_memory(function)
+            row[f"{prefix}compiled_bytes"] = program.memory_analysis().temp_size_in_bytes
+        seconds: dict[str, list[float]] = {prefix: [] for prefix in runs}
+        for _ in range(repeats):
+            for prefix, function in runs.items():
+                seconds[prefix].append(timed(function))
+        row |= {f"{prefix}seconds": values for prefix, values in seconds.items()}
+    return gradient.vp, row
+
+
+def timed(function: Callable[[], Any]) -> float:
+    begin = time.perf_counter()
+    jax.block_until_ready(function())
+    return time.perf_counter() - begin
+
+
+def added_memory(function: Callable[[], Any]) -> int | None:
+    """Bytes of resident memory that a call adds; None on a device whose memory is not the process's."""
+    jax.block_until_ready(function())
+    if jax.default_backend() != "cpu":
+        return None
+    with common.PeakMemory() as memory:
+        jax.block_until_ready(function())
+    return memory.added
+
+
+def compare(results: common.Results) -> None:
+    """Write ``summary.json``, ``table.md`` and ``figures/``."""
+    settings = load_settings(results)
+    found = {
+        surface: {s: load(results, f"gradient_{surface}_{s}", "gradients") for s in STRATEGIES} for surface in SURFACES
+    }
+    double = {
+        surface: {s: load(results, f"gradient_{surface}_{s}_float64", "gradients") for s in EXACT}
+        for surface in SURFACES
+    }
+    rows = {(row["surface"], row["strategy"]): row for row in results.metrics()}
+    summary: dict[str, Any] = {"environment": common.environment(), "strategies": {}, "forward": {}, "float64": {}}
+    for surface in SURFACES:
+        plain = found[surface][PLAIN]
+        summary["strategies"][surface] = {
+            s: summarise(rows[surface, s], difference(found[surface][s], plain)) for s in STRATEGIES
+        }
+        forward = [x for s in STRATEGIES for x in rows[surface, s]["forward_seconds"]]
+        first = rows[surface, PLAIN]
+        summary["forward"][surface] = {
+            "seconds": statistics.median(forward),
+            "measured_bytes": first["forward_measured_bytes"],
+            "compiled_bytes": first["forward_compiled_bytes"],
+        }
+        exact = double[surface]
+        summary["float64"][surface] = {s: difference(exact[s], exact[PLAIN]) for s in EXACT}
+        summary["float64"][surface]["float32_plain_to_float64_plain"] = difference(plain, exact[PLAIN])
+    results.write_json("summary.json", summary)
+    text = tables(summary)
+    results.write_text("table.md", text)
+    draw(results, settings, found, summary)
+    print(text)
+    print(f"Results are in {results.folder}.")
+
+
+def difference(gradient: np.ndarray, reference: np.ndarray) -> float:
+    """Relative L2 difference."""
+    g, r = gradient.astype(np.float64), reference.astype(np.float64)
+    return float(np.linalg.norm(g - r) / np.linalg.norm(r))
+
+
+def summarise(row: dict[str, Any], relative_difference: float) -> dict[str, Any]:
+    seconds = statistics.median(row["seconds"])
+    return {
+        "difference": relative_difference,
+        "seconds": seconds,
+        "to_forward": seconds / statistics.median(row["forward_seconds"]),
+        "measured_bytes": row["measured_bytes"],
+        "compiled_bytes": row["compiled_bytes"],
+        "compile_seconds": row["compile_seconds"],
+    }
+
+
+def tables(summary: dict[str, Any]) -> str:
+    def megabytes(value: int | None) -> str:
+        return "-" if value is None else f"{value / 1e6:.1f}"
+
+    def costs(row: dict[str, Any]) -> list[str]:
+        return [f"{row['seconds']:.2f}", *(megabytes(row[k]) for k in ("measured_bytes", "compiled_bytes"))]
+
+    parts = []
+    head = [
+        "",
+        "difference to plain AD",
+        "time (s)",
+        "memory measured (MB)",
+        "memory compiled for (MB)",
+        "time / forward",
+        "compile (s)",
+    ]
+    for surface, title in SURFACES.items():
+        rows = [["Forward run alone", "", *costs(summary["forward"][surface]), "1.0", ""]]
+        for s, row in summary["strategies"][surface].items():
+            relative = "reference" if s == PLAIN else f"{row['difference']:.1e}"
+            rows.append([NAMES[s], relative, *costs(row), f"{row['to_forward']:.1f}", f"{row['compile_seconds']:.1f}"])
+        parts.append(f"**{title}**, float32\n\n{common.table(head, rows)}\n")
+    lines = {
+        "Checkpointing to plain AD, both in float64": "checkpointing",
+        "Boundary saving to plain AD, both in float64": "boundary_saving",
+        "Plain AD in float32 to plain AD in float64": "float32_plain_to_float64_plain",
+    }
+    rows = [[line, *(f"{summary['float64'][surface][key]:.1e}" for surface in SURFACES)] for line, key in lines.items()]
+    parts.append(common.table(["Difference", *(title.split(" (")[0] for title in SURFACES.values())], rows) + "\n")
+    e = summary["environment"]
+    parts.append(f"{e['device']}, {e['cores']} cores, {e['system']}, Python {e['python']}, jax {e['jax']}.\n")
+    return "\n".join(parts)
+
+
+def draw(results: common.Results, settings: Settings, found: dict, summary: dict) -> None:
+    survey = settings.survey()
+    vp, start = load(results, "vp", "make"), load(results, "start", "make")
+    clim = (float(vp.min()), float(vp.max()))
+
+    figure = Figure(figsize=(11, 3.2), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    sources, receivers = np.asarray(survey.source), np.asarray(survey.receiver[0])
+    plot.model(
+        vp,
+        settings.spacing,
+        left,
+        survey_sources=sources,
+        survey_receivers=receivers,
+        title="Model of the data",
+        clim=clim,
+    )
+    plot.model(start, settings.spacing, right, title="Model at which the gradient is taken", clim=clim)
+    results.write_figure("models", figure)
+
+    shot = len(survey) // 2
+    data = {surface: load(results, f"data_{surface}", "model")[shot, :, :, 0] for surface in SURFACES}
+    limit = float(np.percentile(np.abs(np.stack(list(data.values()))), GATHER_PERCENTILE))
+    figure = Figure(figsize=(10, 5), layout="constrained")
+    for ax, (surface, title) in zip(figure.subplots(1, 2), SURFACES.items(), strict=True):
+        plot.gather(
+            data[surface],
+            settings.dt,
+            ax,
+            receiver_x=receivers[:, 1],
+            title=title,
+            clim=(-limit, limit),
+            label="Pressure (source units)",
+        )
+    x = float(sources[shot, 0, 1]) / 1e3
+    figure.suptitle(f"Shot at {x:.2f} km, one grey scale, clipped at percentile {GATHER_PERCENTILE:g} of both")
+    results.write_figure("gathers", figure)
+
+    for surface, title in SURFACES.items():
+        images = {NAMES[s].replace("...", "Boundary saving,"): g for s, g in found[surface].items()}
+        figure = plot.compare(
+            images, settings.spacing, difference_to=NAMES[PLAIN], percentile=GRADIENT_PERCENTILE, label="Gradient (misfit units / (m/s))",
+            title=f"{title}: clipped at percentile {GRADIENT_PERCENTILE:g}",
+        )  # fmt: skip
+        figure.set_size_inches(9, 13)
+        results.write_figure(f"gradients_{surface}", figure, dpi=80)
+
+
+GATHER_PERCENTILE, GRADIENT_PERCENTILE = 98.0, 98.0
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["worker"]:
+        worker(sys.argv[2], common.Results(sys.argv[3]))
+    else:
+        common.main(main, Options)

@@ -1,0 +1,233 @@
+"""What the experiments share: the results folder, measuring, tables, user models, errors that are one sentence.
+
+An experiment is a script: it puts this file's folder on its path, describes its command line by a dataclass and ends on
+`main`. Nothing here knows of any experiment.
+"""
+
+import contextlib
+import json
+import os
+import platform
+import resource
+import sys
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, TypeVar
+
+import jax
+import numpy as np
+import psutil
+import tqdm
+import tyro
+from matplotlib.figure import Figure, SubFigure
+from numpy.typing import NDArray
+
+T = TypeVar("T")
+
+
+class UserError(Exception):
+    """Something the user can mend, said in one sentence. `main` prints it without a traceback."""
+
+
+def main(run: Callable[[T], object], options: type[T]) -> None:
+    """Read the command line into `options`, a dataclass, and call ``run(options)``; a UserError ends the program with 2."""
+    try:
+        run(tyro.cli(options, description=options.__doc__))
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+
+
+@contextlib.contextmanager
+def user_errors() -> Iterator[None]:
+    """Around calls of jaxfwi on what the user gave: its ValueError says what is wrong and the way out."""
+    try:
+        yield
+    except ValueError as error:
+        raise UserError(str(error)) from error
+
+
+class Results:
+    """A folder of results. Files appear in it whole or not at all: each is written beside its place and then moved there.
+
+    Args:
+        folder: made if it is missing.
+    """
+
+    def __init__(self, folder: str | Path):
+        self.folder = Path(folder)
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UserError(f"cannot make the output folder {self.folder}: {error.strerror}.") from error
+
+    def path(self, name: str) -> Path:
+        return self.folder / name
+
+    def need(self, name: str, stage: str) -> Path:
+        """The path of a file that another stage writes."""
+        if not self.path(name).exists():
+            raise UserError(f"{self.path(name)} is missing: run --stage {stage} first, with the same --out.")
+        return self.path(name)
+
+    def remove(self, *patterns: str) -> None:
+        """Remove files, those of an earlier run that no longer hold."""
+        for pattern in patterns:
+            for path in self.folder.glob(pattern):
+                path.unlink()
+
+    @contextlib.contextmanager
+    def written(self, name: str) -> Iterator[Path]:
+        """A path to write to, with the suffix of `name`, which becomes `name` when the block ends well."""
+        path = self.path(name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_name(f".{os.getpid()}-{path.name}")
+        try:
+            yield temporary
+            os.replace(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+    def write_text(self, name: str, text: str) -> None:
+        with self.written(name) as path:
+            path.write_text(text, encoding="utf-8")
+
+    def write_json(self, name: str, value: Any) -> None:
+        """Write ``config.json``, ``summary.json``: numpy numbers, paths and tuples become what JSON has."""
+        self.write_text(name, json.dumps(value, indent=2, default=_plain, ensure_ascii=False) + "\n")
+
+    def write_array(self, name: str, array: Any) -> None:
+        with self.written(name) as path:
+            np.save(path, np.asarray(array))
+
+    def write_figure(self, name: str, figure: Figure | SubFigure, dpi: int = 100) -> None:
+        """Write ``figures/<name>.png``."""
+        with self.written(f"figures/{name}.png") as path:
+            figure.figure.savefig(path, dpi=dpi, metadata={"Software": None})
+
+    def add_metrics(self, **values: Any) -> None:
+        """Add a line to ``metrics.jsonl``, in one write."""
+        line = json.dumps(values, default=_plain, ensure_ascii=False) + "\n"
+        with self.path("metrics.jsonl").open("a", encoding="utf-8") as file:
+            file.write(line)
+
+    def metrics(self) -> list[dict[str, Any]]:
+        """The lines of ``metrics.jsonl``; a last one that a crash cut short is left out."""
+        path = self.path("metrics.jsonl")
+        text = path.read_text(encoding="utf-8") if path.exists() else ""
+        return [json.loads(line) for line in text.splitlines(keepends=True) if line.endswith("\n")]
+
+
+def _plain(value: Any) -> Any:
+    return value.tolist() if isinstance(value, np.ndarray | np.generic) else str(value)
+
+
+def progress(items: Iterable[T], what: str, total: int | None = None) -> "tqdm.tqdm[T]":
+    """`items` with a bar on the terminal that tells the time left."""
+    return tqdm.tqdm(items, desc=what, total=total, file=sys.stderr, dynamic_ncols=True)
+
+
+def use_compilation_cache(folder: Path) -> None:
+    """Keep compiled programs in `folder`, so that the next run starts at once."""
+    jax.config.update("jax_compilation_cache_dir", str(folder.absolute()))
+
+
+def environment() -> dict[str, Any]:
+    """What a measurement must be read with."""
+    device = jax.devices()[0]
+    return {
+        "python": platform.python_version(),
+        "jax": version("jax"),
+        "system": f"{platform.system()} {platform.machine()}",
+        "device": device.device_kind if device.platform != "cpu" else "cpu",
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+    }
+
+
+class PeakMemory:
+    """The resident memory in bytes that a block of code adds to the process, in ``.added`` after the block.
+
+    The resident set is looked at every `interval` seconds from a thread. Where the block drives the process beyond all it ever
+    used, the kernel's own high-water mark (KiB on Linux, bytes on macOS) fills what may have been missed between two looks.
+    With glibc, start the process with `RETURN_MEMORY` in its environment; else memory that was freed before the block is used
+    again, unseen.
+    """
+
+    RETURN_MEMORY = {"MALLOC_MMAP_THRESHOLD_": "65536"}  # noqa: RUF012
+
+    def __init__(self, interval: float = 0.002):
+        self.added = 0
+        self._interval = interval
+        self._process = psutil.Process()
+        self._done = threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+
+    def __enter__(self) -> "PeakMemory":
+        self._mark = _high_water_mark()
+        self._start = self._peak = self._process.memory_info().rss
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._peak = max(self._peak, self._process.memory_info().rss)
+        self._done.set()
+        self._thread.join()
+        mark = _high_water_mark()
+        self.added = max(self._peak, mark if mark > self._mark else 0) - self._start
+
+    def _watch(self) -> None:
+        while not self._done.wait(self._interval):
+            self._peak = max(self._peak, self._process.memory_info().rss)
+
+
+def _high_water_mark() -> int:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A Markdown table that also reads well on a terminal: columns aligned, the first to the left, the others to the right."""
+    cells = [list(head), *map(list, rows)]
+    widths = [max(3, *(len(row[i]) for row in cells)) for i in range(len(head))]
+
+    def line(row: list[str]) -> str:
+        return (
+            "| "
+            + " | ".join(c.rjust(w) if i else c.ljust(w) for i, (c, w) in enumerate(zip(row, widths, strict=True)))
+            + " |"
+        )
+
+    rule = "|" + "|".join("-" * (w + 1) + (":" if i else "-") for i, w in enumerate(widths)) + "|"
+    return "\n".join([line(cells[0]), rule, *map(line, cells[1:])])
+
+
+def load_model(path: Path, option: str, ndim: int = 2, shape: tuple[int, ...] | None = None) -> NDArray[np.float32]:
+    """A velocity model in m/s from a ``.npy`` file, float32.
+
+    Args:
+        path: of the file.
+        option: the command line's name for it, for messages: ``"--vp"``.
+        ndim: the axes it must have.
+        shape: the shape it must have, if that is known.
+    """
+    if not path.is_file():
+        raise UserError(f"{option}: there is no file {path}.")
+    try:
+        model = np.load(path, allow_pickle=False)
+    except (ValueError, OSError, EOFError):
+        model = None
+    if not isinstance(model, np.ndarray) or model.dtype.kind not in "fiu":
+        raise UserError(f"{option}: {path} is not a .npy file of real numbers, as numpy.save writes them.")
+    model = model.astype(np.float32)
+    if model.ndim != ndim or model.size == 0:
+        raise UserError(
+            f"{option}: {path} has shape {model.shape}, but a model of {ndim} axes, depth first, is needed."
+        )
+    if not np.isfinite(model).all():
+        raise UserError(f"{option}: {path} has {np.sum(~np.isfinite(model))} cells that are NaN or infinite.")
+    if not (model > 0).all():
+        raise UserError(f"{option}: {path} must be positive m/s everywhere; its smallest value is {model.min():g}.")
+    if shape is not None and model.shape != shape:
+        raise UserError(f"{option}: {path} has shape {model.shape} but the model beside it has {shape}.")
+    return model

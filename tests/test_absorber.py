@@ -1,0 +1,176 @@
+"""The absorbing layers and the free surface."""
+
+import math
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from analytic import every_node, plain_cpml, relative, ricker, shoot, trace
+
+import jaxfwi as jf
+
+
+def reflected(speed, width, order, angle):
+    """Energy that a layer returns, as a part of what a mirror in the model's last row would: a source and a receiver 150 m above it."""
+    h, depth, frequency = 10.0, 15, 10.0
+    offset = max(2, round(2 * depth * math.tan(math.radians(angle))))
+    nz, nx = 36, offset + 31
+    dt = 0.49 * h / speed
+    wavelet_time, path = 3.5 / frequency, 2 * depth * h / math.cos(math.radians(angle))
+    nt = int((wavelet_time + (path + 100) / speed) / dt)
+    wavelet = ricker(np.arange(nt) * dt, frequency, 1.5 / frequency)
+    source, receiver = np.array([nz - 1 - depth, 15]), np.array([nz - 1 - depth, 15 + offset])
+    small = jf.Grid((nz, nx), h, dt, nt)
+    u = shoot(small, speed, source * h, receiver * h, wavelet, space_order=order, absorber=jf.CPML(width=width))
+    beyond = math.ceil(nt * dt * speed / h / 2) + 5  # nothing comes back from there
+    large = jf.Grid((nz + 2 * beyond, nx + 2 * beyond), h, dt, nt)
+    source, receiver = (source + beyond) * h, (receiver + beyond) * h
+    endless = shoot(large, speed, source, receiver, wavelet, space_order=order, absorber=jf.CPML(width=0))
+    mirrored = trace(2, wavelet, dt, math.hypot(2 * depth, offset) * h, speed)
+    return np.sum((u - endless) ** 2) / np.sum(mirrored**2)
+
+
+@pytest.mark.parametrize("speed", [1500.0, 3000.0, 5000.0])
+@pytest.mark.parametrize("angle", [0, 60])
+@pytest.mark.parametrize("width", [20, 10])
+@pytest.mark.parametrize("order", [4, 8])
+def test_layers_absorb(speed, width, order, angle):
+    assert reflected(speed, width, order, angle) < 1e-4
+
+
+WIDTHS = {1: ((3, 5),), 2: ((3, 4), (0, 6)), 3: ((2, 0), (3, 1), (2, 3))}
+
+
+@pytest.mark.parametrize(
+    ("shape", "order", "free_surface"),
+    [
+        ((14,), 4, False),
+        ((11, 13), 2, False),
+        pytest.param((11, 13), 4, False, marks=pytest.mark.telling),
+        ((11, 13), 8, False),
+        ((11, 13), 8, True),
+        ((5, 6, 4), 4, False),
+        ((5, 6, 4), 2, True),
+        # cells so few that layers, free surface and stencils meet
+        ((1,), 8, False),
+        ((2,), 8, True),
+        ((1, 1), 2, False),
+        ((1, 7), 4, False),
+        ((7, 1), 4, True),
+        ((3, 1, 5), 8, False),
+        ((1, 1, 1), 4, False),
+    ],
+)
+def test_layers_in_slabs_are_a_textbook_cpml_on_the_whole_grid(shape, order, free_surface):
+    """Corners and edges where layers cross, widths per side, and models of a few cells included."""
+    rng = np.random.default_rng(2)
+    ndim = len(shape)
+    spacing = (10.0, 8.0, 12.0)[:ndim]
+    grid = jf.Grid(shape, spacing, 1e-3, 200)
+    absorber = jf.CPML(width=WIDTHS[ndim], velocity=2500.0, frequency=12.0, reflection=1e-4)
+    vp = rng.uniform(1500, 3000, shape)
+    sources = np.array([[0] * ndim, [n - 1 for n in shape], [n // 2 for n in shape]])  # two opposite corners, the middle
+    wavelet = rng.standard_normal((200, 3)) * np.exp(-(((np.arange(200) - 40) / 15) ** 2))[:, None]
+    with pytest.warns(UserWarning, match="waves will disperse"):
+        u = shoot(
+            grid,
+            vp,
+            sources * np.array(spacing),
+            every_node(grid),
+            wavelet[None],
+            space_order=order,
+            absorber=absorber,
+            free_surface=free_surface,
+        )
+    expected = plain_cpml(vp, spacing, grid.dt, wavelet, sources, order, WIDTHS[ndim], absorber, free_surface)
+    assert np.abs(expected).max() > 0
+    error = np.abs(u.reshape(expected.shape) - expected).max() / np.abs(expected).max()
+    assert error < 1e-11
+
+
+@pytest.mark.parametrize("order", [2, 8])
+@pytest.mark.parametrize("free_surface", [False, True])
+def test_nothing_grows_in_twenty_thousand_steps(order, free_surface):
+    z, x = np.indices((25, 31))
+    vp = np.where((z + 0.5 * x) % 14 < 7, 1500.0, 4500.0)  # contrasts of three that run into all layers and corners
+    vp[:, :5] = 1500.0
+    vp[10:14] = 4500.0
+    dt = 0.99 * jf.Grid(vp.shape, 10.0, 1.0, 1).stable_dt(4500.0, order)
+    grid = jf.Grid(vp.shape, 10.0, dt, 20000)
+    receivers = every_node(grid).reshape(25, 31, 2)[::4, ::5].reshape(-1, 2)
+    sources = [[10.0, 10.0], [120.0, 150.0]]
+    u = shoot(grid, vp, sources, receivers, ricker(grid.times, 5.0, 0.3), space_order=order, free_surface=free_surface)
+    size = np.linalg.norm(u.reshape(10, -1), axis=1)
+    print(size)
+    assert size[-1] < 1e-5 * size[0]
+    assert (np.diff(size[4:]) < 0).all()
+
+
+def test_nothing_grows_in_single_precision():
+    grid = jf.Grid((25, 31), 10.0, 1e-3, 20000)
+    survey = jf.Survey.fixed_spread(source_z=50.0, source_x=60.0, receiver_z=200.0, receiver_x=[0.0, 100.0, 300.0], wavelet=ricker(grid.times, 8.0, 0.2))
+    vp = jnp.where(jnp.arange(31) < 12, 1500.0, 4500.0) * jnp.ones((25, 1))
+    data = jf.simulate(jf.Simulator(grid, free_surface=True), jf.Acoustic(vp=vp.astype(jnp.float32)), survey)
+    assert data.dtype == jnp.float32
+    size = np.linalg.norm(np.asarray(data, float).reshape(10, -1), axis=1)
+    print(size)
+    assert size[-1] < 1e-4 * size[0]
+
+
+@pytest.mark.parametrize("order", [2, 4, 8])
+def test_free_surface_is_a_model_doubled_with_an_odd_source(order):
+    rng = np.random.default_rng(3)
+    grid = jf.Grid((20, 24), (10.0, 8.0), 1e-3, 500)
+    vp = rng.uniform(2000, 2500, grid.shape)
+    wavelet = ricker(grid.times, 8.0, 0.2)
+    absorber = jf.CPML(width=6)
+    source = np.array([[60.0, 80.0], [13.7, 51.3]])  # on a node; between nodes and so near that its nodes reach across the surface
+    receiver = np.array([[40.0, 160.0], [8.2, 33.1], [1.1, 120.5], [0.0, 80.0], [0.0, 77.7]])
+    u = shoot(grid, vp, source, receiver, wavelet, space_order=order, absorber=absorber, free_surface=True)
+
+    double = jf.Grid((39, 24), (10.0, 8.0), 1e-3, 500)
+    doubled = np.concatenate([vp[:0:-1], vp])
+    shift = np.array([190.0, 0.0])
+    sources = np.concatenate([source + shift, source * [-1, 1] + shift])
+    wavelets = np.stack([wavelet, wavelet, -wavelet, -wavelet], axis=1)[None]
+    expected = shoot(double, doubled, sources, receiver + shift, wavelets, space_order=order, absorber=absorber)
+    error = np.abs(u - expected).max() / np.abs(expected).max()
+    assert error < 1e-11
+    assert np.abs(expected[:, 2]).max() > 1e-3 * np.abs(expected).max()
+    # On the surface, exactly zero: a receiver on a node
+    assert (u[:, 3:] == 0).all()
+
+
+def test_source_on_a_free_surface_gives_nothing():
+    grid = jf.Grid((20, 24), (10.0, 8.0), 1e-3, 300)
+    receivers = [[10.0, 80.0], [35.0, 81.0]]
+    for x in (80.0, 83.3):
+        u = shoot(grid, 2000.0, [0.0, x], receivers, ricker(grid.times, 8.0, 0.2), free_surface=True)
+        assert (u == 0).all()
+
+
+def test_a_top_without_layer_is_a_free_surface_one_row_up_at_order_two():
+    wavelet = ricker(np.arange(500) * 1e-3, 8.0, 0.2)
+    vp = 2000.0 + 20.0 * np.arange(20)[:, None] + np.zeros(24)
+    absorber = jf.CPML(width=((0, 10), (10, 15)))
+    args = dict(space_order=2, absorber=absorber)
+    open_top = shoot(jf.Grid((20, 24), 10.0, 1e-3, 500), vp, [50.0, 80.0], [[80.0, 160.0]], wavelet, **args)
+    vp = np.concatenate([vp[:1], vp])
+    surface = shoot(jf.Grid((21, 24), 10.0, 1e-3, 500), vp, [60.0, 80.0], [[90.0, 160.0]], wavelet, free_surface=True, **args)
+    error = relative(open_top, surface)
+    assert error < 1e-11
+
+
+def test_width_per_side():
+    def run(width):
+        grid = jf.Grid((41, 41), 10.0, 1e-3, 700)
+        receivers = [[50.0, 200.0], [350.0, 200.0], [200.0, 50.0], [200.0, 350.0]]  # by the top, bottom, left, right
+        return shoot(grid, 2000.0, [200.0, 200.0], receivers, ricker(grid.times, 8.0, 0.2), space_order=8, absorber=jf.CPML(width))
+
+    full = run(20)
+    for side in range(4):
+        width = [[20, 20], [20, 20]]
+        width[side // 2][side % 2] = 0
+        change = np.linalg.norm(run(tuple(map(tuple, width))) - full, axis=0) / np.linalg.norm(full, axis=0)
+        print(side, change)
+        assert change.argmax() == side
