@@ -257,9 +257,9 @@ class Frame:
         return ((0, widths[0][1]), *widths[1:]) if self.free_surface else widths
 
     @property
-    def pads(self) -> tuple[tuple[int, int], ...]:
+    def pads(self) -> tuple[tuple[int, ...], ...]:
         """Cells around the model per axis and side: damped ones and the gap."""
-        return tuple(tuple(w + self.reach if w else 0 for w in pair) for pair in self.widths)  # pyright: ignore
+        return tuple(tuple(w + self.reach if w else 0 for w in pair) for pair in self.widths)
 
     @property
     def shape(self) -> tuple[int, ...]:

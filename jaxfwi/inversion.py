@@ -13,7 +13,7 @@ from jax import Array
 
 from jaxfwi import misfits
 from jaxfwi.equations.base import WaveEquation
-from jaxfwi.shots import _misfit_and_gradient, admit, check_observed
+from jaxfwi.shots import Devices, _misfit_and_gradient, admit, check_observed, static
 from jaxfwi.simulator import Simulator
 from jaxfwi.survey import Survey
 
@@ -52,6 +52,7 @@ def invert(
     mask: Any = None,
     bounds: tuple[Any, Any] | None = None,
     batch: int = 1,
+    devices: Devices = None,
     resume: InversionState | None = None,
 ) -> Iterator[InversionState]:
     """Full waveform inversion: yields the state after every iteration.
@@ -72,6 +73,7 @@ def invert(
             left alone, as a water column.
         bounds: lower and upper limit, each like the model, with arrays or numbers for leaves.
         batch: shots computed at once on a device.
+        devices: to share the shots among, as for `simulate`.
         resume: a state yielded before, to go on from; `model` then only says what to expect.
 
     Yields:
@@ -104,7 +106,7 @@ def invert(
         _check_like(name, like, model)
     if resume is None:
         resume = InversionState(0, model, None, None, optimizer.init(eqx.filter(model, eqx.is_array)))
-    update = functools.partial(_update, simulator, misfit, optimizer, batch)
+    update = functools.partial(_update, simulator, misfit, optimizer, batch, static(devices))
     return _iterate(
         simulator, update, resume, survey, jnp.asarray(observed), shots, iterations, seed, (mask, lower, upper)
     )
@@ -119,8 +121,8 @@ def _iterate(simulator, update, state, survey, observed, shots, iterations, seed
         )
         if not bool(jnp.isfinite(value)):
             raise FloatingPointError(
-                f"iteration {i + 1}: the misfit is {float(value)}. Look at the last model for values that cannot be, or "
-                "lower the learning rate."
+                f"iteration {i + 1}: the misfit is {float(value)}. Look at the last model for values that cannot be, "
+                "or lower the learning rate."
             )
         try:
             simulator.check_model(model)
@@ -141,14 +143,14 @@ def mini_batch(shots: int, size: int, iteration: int, seed: int) -> np.ndarray:
     return np.sort(order[turn * size : (turn + 1) * size])
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1, 2, 3))
-def _update(simulator, misfit, optimizer, batch, model, optimizer_state, survey, observed, indices, limits):
+@functools.partial(jax.jit, static_argnums=(0, 1, 2, 3, 4))
+def _update(simulator, misfit, optimizer, batch, devices, model, optimizer_state, survey, observed, indices, limits):
     mask, lower, upper = limits
     if indices is not None:
         survey, observed = survey[indices], observed[indices]
 
     def value_and_gradient(model):
-        value, gradient = _misfit_and_gradient(simulator, misfit, model, survey, observed, batch)
+        value, gradient = _misfit_and_gradient(simulator, misfit, model, survey, observed, batch, devices)
         return value, _masked(gradient, mask)
 
     value, gradient = value_and_gradient(model)

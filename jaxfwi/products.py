@@ -96,16 +96,16 @@ def _admit(simulator, model, survey, observed, direction, batch) -> Survey:
 
 @functools.partial(jax.jit, static_argnums=(0, 1, 6))
 def _hessian_product(simulator, misfit, model, survey, observed, direction, batch):
-    def of_shot(shot, observed):
+    def of_shot(model, shot, observed):
         gradient = jax.grad(lambda m: misfit(one_shot(simulator, m, shot), observed))
         return jax.jvp(gradient, (model,), (direction,))[1]
 
-    return sum_over_shots(of_shot, (survey, observed), batch)
+    return sum_over_shots(of_shot, model, (survey, observed), batch)
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1, 6))
 def _gauss_newton_product(simulator, misfit, model, survey, observed, direction, batch):
-    def of_shot(shot, observed):
+    def of_shot(model, shot, observed):
         def data(m):
             return one_shot(simulator, m, shot)
 
@@ -113,4 +113,4 @@ def _gauss_newton_product(simulator, misfit, model, survey, observed, direction,
         weighted = jax.jvp(lambda d: jax.grad(misfit)(d, observed), (predicted,), (perturbed,))[1]
         return jax.vjp(data, model)[1](weighted)[0]
 
-    return sum_over_shots(of_shot, (survey, observed), batch)
+    return sum_over_shots(of_shot, model, (survey, observed), batch)

@@ -135,10 +135,10 @@ class Window:
         return self.propagation.differentiate_absorber
 
     @property
-    def margins(self) -> tuple[tuple[int, int], ...]:
+    def margins(self) -> tuple[tuple[int, ...], ...]:
         """Cells of the window outside the model, per axis and side."""
         frame = self.propagation.frame
-        return tuple(tuple(p if self.whole else min(p, frame.reach) for p in pad) for pad in frame.pads)  # pyright: ignore
+        return tuple(tuple(p if self.whole else min(p, frame.reach) for p in pad) for pad in frame.pads)
 
     @property
     def box(self) -> Region:
@@ -155,7 +155,7 @@ class Window:
         d = self.propagation.frame.derivative
         return Derivative(d.spacing, d.order, d.free_surface)
 
-    def regions(self, margins: tuple[tuple[int, int], ...]) -> list[Region]:
+    def regions(self, margins: tuple[tuple[int, ...], ...]) -> list[Region]:
         """The ring's pieces, each with the given margins around the model: sides of an axis, with the corners only if
         the window is whole.
 

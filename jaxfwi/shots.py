@@ -1,12 +1,13 @@
 """Many shots: modelling, and misfit with gradient, in batches inside one compiled program."""
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax import Array
+from jax.sharding import PartitionSpec
 
 from jaxfwi.equations.base import WaveEquation
 from jaxfwi.simulator import Simulator, known, one_shot
@@ -14,8 +15,12 @@ from jaxfwi.survey import Survey
 
 __all__ = ["misfit_and_gradient", "simulate"]
 
+Devices = Sequence[jax.Device] | None
 
-def simulate(simulator: Simulator, model: WaveEquation, survey: Survey, *, batch: int = 1) -> Array:
+
+def simulate(
+    simulator: Simulator, model: WaveEquation, survey: Survey, *, batch: int = 1, devices: Devices = None
+) -> Array:
     """Model every shot of a survey.
 
     Args:
@@ -40,7 +45,7 @@ def simulate(simulator: Simulator, model: WaveEquation, survey: Survey, *, batch
     (2, 200, 2, 1)
     """
     survey = admit(simulator, model, survey, batch)
-    return _simulate(simulator, model, survey, batch)
+    return _simulate(simulator, model, survey, batch, static(devices))
 
 
 def misfit_and_gradient(
@@ -51,6 +56,7 @@ def misfit_and_gradient(
     observed: Array,
     *,
     batch: int = 1,
+    devices: Devices = None,
 ) -> tuple[Array, Any]:
     """The misfit of a model, summed over shots, and its gradient.
 
@@ -61,6 +67,7 @@ def misfit_and_gradient(
         survey: the shots.
         observed: data ``(shots, time, receivers, components)``.
         batch: shots computed at once by `vmap`; the rest follow in sequence, the gradient accumulated.
+        devices: to share the shots among, as for `simulate`.
 
     Returns:
         The misfit, and its gradient as a model of the same type.
@@ -70,7 +77,7 @@ def misfit_and_gradient(
     """
     survey = admit(simulator, model, survey, batch)
     check_observed(simulator, model, survey, observed)
-    return _misfit_and_gradient(simulator, misfit, model, survey, jnp.asarray(observed), batch)
+    return _misfit_and_gradient(simulator, misfit, model, survey, jnp.asarray(observed), batch, static(devices))
 
 
 def admit(simulator: Simulator, model: WaveEquation, survey: Survey, batch: int) -> Survey:
@@ -82,6 +89,13 @@ def admit(simulator: Simulator, model: WaveEquation, survey: Survey, batch: int)
     if batch != int(batch) or batch < 1:
         raise ValueError(f"batch must be a positive whole number of shots, got {batch}.")
     return simulator.admit(model, survey)
+
+
+def static(devices: Devices) -> tuple | None:
+    """Devices as an argument that a program is compiled for."""
+    if devices is not None and not (len(devices) and len(set(devices)) == len(devices)):
+        raise ValueError(f"devices must be one or more different ones, as jax.devices(), got {devices}.")
+    return None if devices is None else tuple(devices)
 
 
 def check_observed(simulator: Simulator, model: WaveEquation, survey: Survey, observed: Any) -> None:
@@ -97,41 +111,82 @@ def check_observed(simulator: Simulator, model: WaveEquation, survey: Survey, ob
         raise ValueError("observed has values that are not finite: mute or interpolate those traces.")
 
 
-@functools.partial(jax.jit, static_argnums=(0, 3))
-def _simulate(simulator: Simulator, model: WaveEquation, survey: Survey, batch: int) -> Array:
-    batch_size = None if batch == 1 else min(batch, len(survey))
-    return jax.lax.map(lambda shot: one_shot(simulator, model, shot), survey, batch_size=batch_size)
+@functools.partial(jax.jit, static_argnums=(0, 3, 4))
+def _simulate(simulator: Simulator, model: WaveEquation, survey: Survey, batch: int, devices: Devices) -> Array:
+    def of_shots(model, survey):
+        batch_size = None if batch == 1 else min(batch, len(survey))
+        return jax.lax.map(lambda shot: one_shot(simulator, model, shot), survey, batch_size=batch_size)
+
+    if devices is None:
+        return of_shots(model, survey)
+    padded = _pad_shots(survey, len(devices))
+    return _on_devices(of_shots, devices, shared=False)(model, padded)[: len(survey)]
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1, 5))
-def _misfit_and_gradient(simulator, misfit, model, survey, observed, batch):
-    def of_shot(shot, observed):
+@functools.partial(jax.jit, static_argnums=(0, 1, 5, 6))
+def _misfit_and_gradient(simulator, misfit, model, survey, observed, batch, devices):
+    def of_shot(model, shot, observed):
         return jax.value_and_grad(lambda m: misfit(one_shot(simulator, m, shot), observed))(model)
 
-    return sum_over_shots(of_shot, (survey, observed), batch)
+    return sum_over_shots(of_shot, model, (survey, observed), batch, devices)
 
 
-def sum_over_shots(of_shot: Callable[..., Any], shots: tuple, batch: int) -> Any:
-    """The sum over shots of ``of_shot(*shot)``, a PyTree; `batch` of them at once, so that memory follows the batch.
+def sum_over_shots(of_shot: Callable[..., Any], model: Any, shots: tuple, batch: int, devices: Devices = None) -> Any:
+    """The sum over shots of ``of_shot(model, *shot)``, a PyTree; `batch` of them at once.
 
     Args:
-        of_shot: function of one shot's survey and data.
-        shots: the same with a leading shot axis on every leaf.
+        of_shot: function of a PyTree that all shots share, and of one shot's survey and data.
+        model: what all shots share.
+        shots: survey and data with a leading shot axis on every leaf.
         batch: shots computed at once by `vmap`; a rest that does not fill a batch is computed at the end.
+        devices: to share the shots among.
     """
+    if devices is None:
+        return _sum(of_shot, model, shots, batch)
+    counts = jnp.arange(len(shots[0])) >= 0  # True for a shot, False for what fills the last device
+    counts = jnp.pad(counts, (0, -len(counts) % len(devices)))
+
+    def if_it_counts(model, counts, *shot):
+        return jax.tree.map(lambda x: jnp.where(counts, x, 0), of_shot(model, *shot))
+
+    def on_one(model, shots):
+        return jax.tree.map(lambda x: jax.lax.psum(x, "shots"), _sum(if_it_counts, model, shots, batch))
+
+    return _on_devices(on_one, devices, shared=True)(model, (counts, *_pad_shots(shots, len(devices))))
+
+
+def _on_devices(function: Callable[[Any, Any], Any], devices: Sequence[jax.Device], shared: bool) -> Callable[[Any, Any], Any]:
+    """``function(model, shots)`` on every device's share of the shots; its result shared by all or split as they are."""
+    axis = jax.sharding.AxisType.Auto
+    mesh = jax.make_mesh((len(devices),), ("shots",), axis_types=(axis,), devices=devices)
+    split = PartitionSpec("shots")
+    out = PartitionSpec() if shared else split
+    return jax.shard_map(function, mesh=mesh, in_specs=(PartitionSpec(), split), out_specs=out, check_vma=False)
+
+
+def _pad_shots(shots: Any, devices: int) -> Any:
+    """Copies of the first shot added, until every device has as many."""
+    n = jax.tree.leaves(shots)[0].shape[0]
+    extra = jnp.zeros(-n % devices, int)
+    return jax.tree.map(lambda x: jnp.concatenate([x, x[extra]]), shots)
+
+
+def _sum(of_shot: Callable[..., Any], model: Any, shots: tuple, batch: int) -> Any:
+    """The sum over shots on one device."""
     n = jax.tree.leaves(shots)[0].shape[0]
     batch = min(batch, n)
     whole = n - n % batch
 
     def of_batch(chunk):
         if batch == 1:
-            return of_shot(*jax.tree.map(lambda x: x[0], chunk))
-        return jax.tree.map(lambda x: jnp.sum(x, axis=0), jax.vmap(of_shot)(*chunk))
+            return of_shot(model, *jax.tree.map(lambda x: x[0], chunk))
+        several = jax.vmap(of_shot, in_axes=(None, *[0] * len(chunk)))(model, *chunk)
+        return jax.tree.map(lambda x: jnp.sum(x, axis=0), several)
 
     def add(total, chunk):
         return jax.tree.map(jnp.add, total, of_batch(chunk)), None
 
     batches = jax.tree.map(lambda x: x[:whole].reshape(whole // batch, batch, *x.shape[1:]), shots)
-    like = jax.eval_shape(of_shot, *jax.tree.map(lambda x: x[0], shots))
+    like = jax.eval_shape(of_shot, model, *jax.tree.map(lambda x: x[0], shots))
     total, _ = jax.lax.scan(add, jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), like), batches)
     return add(total, jax.tree.map(lambda x: x[whole:], shots))[0] if whole < n else total

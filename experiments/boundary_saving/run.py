@@ -49,12 +49,14 @@ NAMES = {
     PLAIN: "Plain AD",
     "checkpointing": "Checkpointing",
     "boundary_saving": "Boundary saving",
-    "boundary_saving_bfloat16": "... ring in bfloat16",
-    "boundary_saving_float16": "... ring in float16",
-    "boundary_saving_int8": "... ring in int8",
+    "boundary_saving_bfloat16": "Boundary saving, bfloat16",
+    "boundary_saving_float16": "Boundary saving, float16",
+    "boundary_saving_int8": "Boundary saving, int8",
 }
 SURFACES = {"absorbing": "Without multiples (absorbing top)", "free_surface": "With multiples (free surface)"}
 FLOAT64 = "float64"  # the worker that repeats the exact strategies in double precision
+
+GATHER_PERCENTILE, GRADIENT_PERCENTILE = 90.0, 98.0  # of the magnitudes drawn within the colour scale
 
 
 @dataclass(frozen=True)
@@ -96,6 +98,13 @@ class Settings:
     repeats: int = 7  # timed runs of each strategy
     vp: str | None = None
     start: str | None = None
+    strategies: tuple[str, ...] = tuple(STRATEGIES)
+    surfaces: tuple[str, ...] = tuple(SURFACES)
+
+    @property
+    def exact(self) -> list[str]:
+        """The strategies that equal plain AD to rounding."""
+        return [s for s in self.strategies if s in EXACT]
 
     @property
     def grid(self) -> jf.Grid:
@@ -196,7 +205,7 @@ def make(results: common.Results, settings: Settings) -> None:
     else:
         start = common.load_model(Path(settings.start), "--start", shape=settings.shape)
     with common.user_errors():
-        for surface in SURFACES:
+        for surface in settings.surfaces:
             settings.simulator(surface).admit(jf.Acoustic(vp=jnp.asarray(vp)), settings.survey())
     results.write_array("vp.npy", vp)
     results.write_array("start.npy", start)
@@ -205,7 +214,7 @@ def make(results: common.Results, settings: Settings) -> None:
 
 def load_settings(results: common.Results) -> Settings:
     config = json.loads(results.need("config.json", "make").read_text(encoding="utf-8"))
-    return Settings(**{**config, "shape": tuple(config["shape"])})
+    return Settings(**{key: tuple(value) if isinstance(value, list) else value for key, value in config.items()})
 
 
 def load(results: common.Results, name: str, stage: Stage) -> np.ndarray:
@@ -217,7 +226,7 @@ def model(results: common.Results) -> None:
     settings = load_settings(results)
     vp = jnp.asarray(load(results, "vp", "make"))
     results.remove("data_*.npy", "gradient_*.npy", "metrics.jsonl", "summary.json", "table.md")
-    for surface in common.progress(SURFACES, "model"):
+    for surface in common.progress(settings.surfaces, "model"):
         with common.user_errors():
             data = jf.simulate(settings.simulator(surface), jf.Acoustic(vp=vp), settings.survey())
         results.write_array(f"data_{surface}.npy", data)
@@ -226,7 +235,7 @@ def model(results: common.Results) -> None:
 def gradients(results: common.Results) -> None:
     """Write ``gradient_<surface>_<strategy>.npy`` and ``metrics.jsonl``, each strategy measured in a process of its own."""
     settings = load_settings(results)
-    for surface in SURFACES:
+    for surface in settings.surfaces:
         results.need(f"data_{surface}.npy", "model")
     layers = 2 * (settings.absorber_width + settings.space_order)
     # what plain AD keeps: the padded field and about as much again for the layers' memory variables, float64 in the last worker
@@ -237,7 +246,7 @@ def gradients(results: common.Results) -> None:
             f"plain AD would need about {expected / 1e9:.1f} GB and {free / 1e9:.1f} GB are free: use fewer --steps or a smaller model."
         )
     results.remove("gradient_*.npy", "metrics.jsonl", "summary.json", "table.md")
-    for name in common.progress([*STRATEGIES, FLOAT64], "gradients"):
+    for name in common.progress([*settings.strategies, FLOAT64], "gradients"):
         command = [sys.executable, __file__, "worker", name, str(results.folder)]
         process = subprocess.run(
             command, env=os.environ | common.PeakMemory.RETURN_MEMORY, capture_output=True, text=True, check=False
@@ -253,10 +262,10 @@ def worker(name: str, results: common.Results) -> None:
     if name == FLOAT64:
         jax.config.update("jax_enable_x64", True)
     start = jf.Acoustic(vp=jnp.asarray(load(results, "start", "make"), dtype=float))
-    for surface in SURFACES:
+    for surface in settings.surfaces:
         observed = jnp.asarray(load(results, f"data_{surface}", "model"), dtype=float)
         if name == FLOAT64:
-            for strategy in EXACT:
+            for strategy in settings.exact:
                 gradient, _ = measure(settings, surface, strategy, start, observed, repeats=0)
                 results.write_array(f"gradient_{surface}_{strategy}_float64.npy", gradient)
         else:
@@ -268,7 +277,7 @@ def worker(name: str, results: common.Results) -> None:
 def measure(
     settings: Settings, surface: str, strategy: str, start: Any, observed: Any, repeats: int
 ) -> tuple[Any, dict]:
-    """The gradient and its cost beside that of a forward run, which is timed in turns with it."""
+    """The gradient and its cost, and beside it the cost of a forward run, the two timed in turns."""
     survey = settings.survey()
     simulator = settings.simulator(surface, STRATEGIES[strategy])
 
@@ -277,15 +286,16 @@ def measure(
 
     begin = time.perf_counter()
     compiled = jax.jit(gradient_of).lower(start.vp, observed).compile()
-    compile_seconds = time.perf_counter() - begin
-    misfit, gradient = jax.block_until_ready(compiled(start.vp, observed))  # also wakes what the first run needs
-    row: dict[str, Any] = {"misfit": float(misfit), "compile_seconds": compile_seconds}
+    row: dict[str, Any] = {"compile_seconds": time.perf_counter() - begin}
+    misfit, gradient = compiled(start.vp, observed)
+    row["misfit"] = float(misfit)
     if repeats:
         forward = jax.jit(lambda vp: jf.simulate(settings.simulator(surface), jf.Acoustic(vp=vp), survey))
         forward = forward.lower(start.vp).compile()
+        jax.block_until_ready(forward(start.vp))
         runs = {"": lambda: compiled(start.vp, observed), "forward_": lambda: forward(start.vp)}
-        for prefix, program, function in zip(runs, (compiled, forward), runs.values(), strict=True):
-            row[f"{prefix}measured_bytes"] = added_memory(function)
+        for prefix, program in (("", compiled), ("forward_", forward)):
+            row[f"{prefix}measured_bytes"] = added_memory(runs[prefix])
             row[f"{prefix}compiled_bytes"] = program.memory_analysis().temp_size_in_bytes
         seconds: dict[str, list[float]] = {prefix: [] for prefix in runs}
         for _ in range(repeats):
@@ -303,7 +313,6 @@ def timed(function: Callable[[], Any]) -> float:
 
 def added_memory(function: Callable[[], Any]) -> int | None:
     """Bytes of resident memory that a call adds; None on a device whose memory is not the process's."""
-    jax.block_until_ready(function())
     if jax.default_backend() != "cpu":
         return None
     with common.PeakMemory() as memory:
@@ -315,33 +324,28 @@ def compare(results: common.Results) -> None:
     """Write ``summary.json``, ``table.md`` and ``figures/``."""
     settings = load_settings(results)
     found = {
-        surface: {s: load(results, f"gradient_{surface}_{s}", "gradients") for s in STRATEGIES} for surface in SURFACES
-    }
-    double = {
-        surface: {s: load(results, f"gradient_{surface}_{s}_float64", "gradients") for s in EXACT}
-        for surface in SURFACES
+        surface: {s: load(results, f"gradient_{surface}_{s}", "gradients") for s in settings.strategies}
+        for surface in settings.surfaces
     }
     rows = {(row["surface"], row["strategy"]): row for row in results.metrics()}
-    summary: dict[str, Any] = {"environment": common.environment(), "strategies": {}, "forward": {}, "float64": {}}
-    for surface in SURFACES:
-        plain = found[surface][PLAIN]
-        summary["strategies"][surface] = {
-            s: summarise(rows[surface, s], difference(found[surface][s], plain)) for s in STRATEGIES
-        }
-        forward = [x for s in STRATEGIES for x in rows[surface, s]["forward_seconds"]]
-        first = rows[surface, PLAIN]
+    summary: dict[str, Any] = {"environment": common.environment(), "forward": {}, "strategies": {}, "float64": {}}
+    for surface in settings.surfaces:
+        plain, first = found[surface][PLAIN], rows[surface, PLAIN]
         summary["forward"][surface] = {
-            "seconds": statistics.median(forward),
+            "seconds": statistics.median(x for s in settings.strategies for x in rows[surface, s]["forward_seconds"]),
             "measured_bytes": first["forward_measured_bytes"],
             "compiled_bytes": first["forward_compiled_bytes"],
         }
-        exact = double[surface]
-        summary["float64"][surface] = {s: difference(exact[s], exact[PLAIN]) for s in EXACT}
-        summary["float64"][surface]["float32_plain_to_float64_plain"] = difference(plain, exact[PLAIN])
+        summary["strategies"][surface] = {
+            s: summarise(rows[surface, s], difference(gradient, plain)) for s, gradient in found[surface].items()
+        }
+        double = {s: load(results, f"gradient_{surface}_{s}_float64", "gradients") for s in settings.exact}
+        summary["float64"][surface] = {s: difference(g, double[PLAIN]) for s, g in double.items()}
+        summary["float64"][surface]["float32_plain"] = difference(plain, double[PLAIN])
     results.write_json("summary.json", summary)
     text = tables(summary)
     results.write_text("table.md", text)
-    draw(results, settings, found, summary)
+    draw(results, settings, found)
     print(text)
     print(f"Results are in {results.folder}.")
 
@@ -365,89 +369,109 @@ def summarise(row: dict[str, Any], relative_difference: float) -> dict[str, Any]
 
 
 def tables(summary: dict[str, Any]) -> str:
-    def megabytes(value: int | None) -> str:
-        return "-" if value is None else f"{value / 1e6:.1f}"
+    """The summary as Markdown."""
 
-    def costs(row: dict[str, Any]) -> list[str]:
-        return [f"{row['seconds']:.2f}", *(megabytes(row[k]) for k in ("measured_bytes", "compiled_bytes"))]
+    def row(name: str, cost: dict[str, Any], relative: str) -> list[str]:
+        memory = ["-" if cost[k] is None else f"{cost[k] / 1e6:.1f}" for k in ("measured_bytes", "compiled_bytes")]
+        compiling = f"{cost['compile_seconds']:.1f}" if "compile_seconds" in cost else ""
+        return [name, relative, *memory, f"{cost['seconds']:.2f}", f"{cost.get('to_forward', 1.0):.1f}", compiling]
 
+    head = ["", "difference", "memory (MB)", "as compiled (MB)", "time (s)", "time / forward", "compile (s)"]
     parts = []
-    head = [
-        "",
-        "difference to plain AD",
-        "time (s)",
-        "memory measured (MB)",
-        "memory compiled for (MB)",
-        "time / forward",
-        "compile (s)",
+    for surface, strategies in summary["strategies"].items():
+        rows = [row("Forward run alone", summary["forward"][surface], "")]
+        for s, cost in strategies.items():
+            rows.append(row(NAMES[s], cost, "reference" if s == PLAIN else f"{cost['difference']:.1e}"))
+        parts.append(f"**{SURFACES[surface]}**, float32\n\n{common.table(head, rows)}\n")
+    lines = {s: f"{NAMES[s]} from plain AD, both in float64" for s in EXACT if s != PLAIN}
+    lines["float32_plain"] = "Plain AD in float32 from plain AD in float64"
+    found = summary["float64"]
+    rows = [
+        [text, *(f"{found[s][key]:.1e}" for s in found)]
+        for key, text in lines.items()
+        if all(key in found[s] for s in found)
     ]
-    for surface, title in SURFACES.items():
-        rows = [["Forward run alone", "", *costs(summary["forward"][surface]), "1.0", ""]]
-        for s, row in summary["strategies"][surface].items():
-            relative = "reference" if s == PLAIN else f"{row['difference']:.1e}"
-            rows.append([NAMES[s], relative, *costs(row), f"{row['to_forward']:.1f}", f"{row['compile_seconds']:.1f}"])
-        parts.append(f"**{title}**, float32\n\n{common.table(head, rows)}\n")
-    lines = {
-        "Checkpointing to plain AD, both in float64": "checkpointing",
-        "Boundary saving to plain AD, both in float64": "boundary_saving",
-        "Plain AD in float32 to plain AD in float64": "float32_plain_to_float64_plain",
-    }
-    rows = [[line, *(f"{summary['float64'][surface][key]:.1e}" for surface in SURFACES)] for line, key in lines.items()]
-    parts.append(common.table(["Difference", *(title.split(" (")[0] for title in SURFACES.values())], rows) + "\n")
+    parts.append(common.table(["Difference", *(SURFACES[s].split(" (")[0].lower() for s in found)], rows) + "\n")
     e = summary["environment"]
-    parts.append(f"{e['device']}, {e['cores']} cores, {e['system']}, Python {e['python']}, jax {e['jax']}.\n")
+    parts.append(f"{e['device'].upper()}, {e['cores']} cores, {e['system']}, Python {e['python']}, jax {e['jax']}.\n")
     return "\n".join(parts)
 
 
-def draw(results: common.Results, settings: Settings, found: dict, summary: dict) -> None:
-    survey = settings.survey()
+def draw(results: common.Results, settings: Settings, found: dict[str, dict[str, np.ndarray]]) -> None:
+    """Write the figures."""
+    survey, spacing = settings.survey(), settings.spacing
+    sources, receivers = np.asarray(survey.source)[:, 0], np.asarray(survey.receiver)[0]
     vp, start = load(results, "vp", "make"), load(results, "start", "make")
-    clim = (float(vp.min()), float(vp.max()))
+    height = 4.2 * vp.shape[0] / vp.shape[1] + 0.8
 
-    figure = Figure(figsize=(11, 3.2), layout="constrained")
-    left, right = figure.subplots(1, 2)
-    sources, receivers = np.asarray(survey.source), np.asarray(survey.receiver[0])
-    plot.model(
-        vp,
-        settings.spacing,
-        left,
-        survey_sources=sources,
-        survey_receivers=receivers,
-        title="Model of the data",
-        clim=clim,
-    )
-    plot.model(start, settings.spacing, right, title="Model at which the gradient is taken", clim=clim)
+    figure = Figure(figsize=(11, height), layout="constrained")
+    clim = (float(min(vp.min(), start.min())), float(max(vp.max(), start.max())))
+    titles = ("Model of the observed data", "Model at which the gradient is taken")
+    for ax, section, title in zip(figure.subplots(1, 2), (vp, start), titles, strict=True):
+        plot.model(section, spacing, ax, title=title, clim=clim)
+        ax.scatter(
+            *receivers.T[::-1] / 1e3, marker="v", s=14, c="white", edgecolors="black", linewidths=0.5, label="receivers"
+        )
+        ax.scatter(
+            *sources.T[::-1] / 1e3, marker="*", s=110, c="tab:red", edgecolors="white", linewidths=0.6, label="sources"
+        )
+    figure.axes[0].legend(loc="lower left", fontsize=8)
     results.write_figure("models", figure)
 
     shot = len(survey) // 2
-    data = {surface: load(results, f"data_{surface}", "model")[shot, :, :, 0] for surface in SURFACES}
-    limit = float(np.percentile(np.abs(np.stack(list(data.values()))), GATHER_PERCENTILE))
-    figure = Figure(figsize=(10, 5), layout="constrained")
-    for ax, (surface, title) in zip(figure.subplots(1, 2), SURFACES.items(), strict=True):
+    gathers = {surface: load(results, f"data_{surface}", "model")[shot, :, :, 0] for surface in found}
+    limit = float(np.percentile(np.abs(np.stack(list(gathers.values()))), GATHER_PERCENTILE))
+    figure = Figure(figsize=(5 * len(found), 5), layout="constrained")
+    for ax, (surface, gather) in zip(np.ravel(figure.subplots(1, len(found))), gathers.items(), strict=True):
+        label = "Pressure (source units)"
         plot.gather(
-            data[surface],
+            gather,
             settings.dt,
             ax,
             receiver_x=receivers[:, 1],
-            title=title,
+            title=SURFACES[surface],
             clim=(-limit, limit),
-            label="Pressure (source units)",
+            label=label,
         )
-    x = float(sources[shot, 0, 1]) / 1e3
-    figure.suptitle(f"Shot at {x:.2f} km, one grey scale, clipped at percentile {GATHER_PERCENTILE:g} of both")
+    where = f"Shot at {sources[shot, 1] / 1e3:.2f} km"
+    figure.suptitle(f"{where}: one grey scale, clipped at percentile {GATHER_PERCENTILE:g} of the magnitude")
     results.write_figure("gathers", figure)
-
-    for surface, title in SURFACES.items():
-        images = {NAMES[s].replace("...", "Boundary saving,"): g for s, g in found[surface].items()}
-        figure = plot.compare(
-            images, settings.spacing, difference_to=NAMES[PLAIN], percentile=GRADIENT_PERCENTILE, label="Gradient (misfit units / (m/s))",
-            title=f"{title}: clipped at percentile {GRADIENT_PERCENTILE:g}",
-        )  # fmt: skip
-        figure.set_size_inches(9, 13)
-        results.write_figure(f"gradients_{surface}", figure, dpi=80)
+    results.write_figure("gradients", draw_gradients(found, spacing), dpi=90)
 
 
-GATHER_PERCENTILE, GRADIENT_PERCENTILE = 98.0, 98.0
+def draw_gradients(found: dict[str, dict[str, np.ndarray]], spacing: float) -> Figure:
+    """A row a strategy; for each top of the model the gradient and its difference from plain AD, magnified to the same scale."""
+    everything = np.stack([g for gradients in found.values() for g in gradients.values()])
+    rows, (nz, nx) = everything.shape[0] // len(found), everything.shape[1:]
+    limit = float(np.percentile(np.abs(everything), GRADIENT_PERCENTILE))
+    extent = tuple(x * spacing / 1e3 for x in (-0.5, nx - 0.5, nz - 0.5, -0.5))
+    style = {"extent": extent, "vmin": -limit, "vmax": limit, "cmap": plot.DIVERGING, "interpolation": "nearest"}
+
+    columns = 2 * len(found)
+    figure = Figure(figsize=(3.1 * columns, rows * (2.7 * nz / nx + 0.42) + 1.3), layout="constrained")
+    panels = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
+    for column, (surface, gradients) in enumerate(found.items()):
+        for row, (strategy, gradient) in enumerate(gradients.items()):
+            left, right = panels[row, 2 * column : 2 * column + 2]
+            image = left.imshow(gradient, **style)
+            left.set_title(NAMES[strategy], fontsize=9)
+            if strategy == PLAIN:
+                right.axis("off")
+                right.text(0.5, 0.5, f"{SURFACES[surface]}.\nBelow: difference from plain AD,\nmagnified as stated", ha="center", va="center", transform=right.transAxes, fontsize=9)  # fmt: skip
+                continue
+            change = gradient.astype(np.float64) - gradients[PLAIN]
+            size = float(np.percentile(np.abs(change), GRADIENT_PERCENTILE))
+            power = math.floor(math.log10(limit / size)) if size else 0
+            right.imshow(change * 10.0**power, **style)
+            right.set_title(rf"difference $\times\ 10^{{{power}}}$", fontsize=9)
+    for ax in panels[-1]:
+        ax.set_xlabel("Distance (km)")
+    for ax in panels[:, 0]:
+        ax.set_ylabel("Depth (km)")
+    text = f"Gradient of the misfit (misfit units per m/s), one scale for all, clipped at percentile {GRADIENT_PERCENTILE:g} of the magnitude"
+    figure.colorbar(image, ax=panels, location="bottom", label=text, aspect=60, shrink=0.7)
+    return figure
+
 
 if __name__ == "__main__":
     if sys.argv[1:2] == ["worker"]:
