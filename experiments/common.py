@@ -97,6 +97,9 @@ class Results:
         """Write ``config.json`` or ``summary.json``; numpy values and paths become what JSON has."""
         self.write_text(name, json.dumps(value, indent=2, default=_plain, ensure_ascii=False) + "\n")
 
+    def read_json(self, name: str) -> Any:
+        return json.loads(self.path(name).read_text(encoding="utf-8"))
+
     def write_array(self, name: str, array: Any) -> None:
         with self.written(name) as path:
             np.save(path, np.asarray(array))
@@ -134,12 +137,17 @@ def use_compilation_cache(folder: Path) -> None:
     jax.config.update("jax_compilation_cache_dir", str(folder.absolute()))
 
 
+def cores() -> int:
+    """Processor cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def environment() -> dict[str, Any]:
     """What a measurement must be read with."""
     device = jax.devices()[0]
     return {
         "device": "CPU" if device.platform == "cpu" else device.device_kind,
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "cores": cores(),
         "system": f"{platform.system()} {platform.machine()}",
         "python": platform.python_version(),
         "jax": jax.__version__,

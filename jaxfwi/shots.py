@@ -6,6 +6,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 from jax.sharding import PartitionSpec
 
@@ -107,7 +108,7 @@ def check_observed(simulator: Simulator, model: WaveEquation, survey: Survey, ob
             f"observed has shape {jnp.shape(observed)}, but this survey gives (shots, time, receivers, components) = "
             f"{expected}."
         )
-    if known(observed) and not bool(jnp.all(jnp.isfinite(observed))):
+    if known(observed) and not np.isfinite(np.asarray(observed)).all():
         raise ValueError("observed has values that are not finite: mute or interpolate those traces.")
 
 
@@ -155,8 +156,10 @@ def sum_over_shots(of_shot: Callable[..., Any], model: Any, shots: tuple, batch:
     return _on_devices(on_one, devices, shared=True)(model, (counts, *_pad_shots(shots, len(devices))))
 
 
-def _on_devices(function: Callable[[Any, Any], Any], devices: Sequence[jax.Device], shared: bool) -> Callable[[Any, Any], Any]:
-    """``function(model, shots)`` on every device's share of the shots; its result shared by all or split as they are."""
+def _on_devices(
+    function: Callable[[Any, Any], Any], devices: Sequence[jax.Device], shared: bool
+) -> Callable[[Any, Any], Any]:
+    """``function(model, shots)`` on every device's share of the shots; its result shared by all or split alike."""
     axis = jax.sharding.AxisType.Auto
     mesh = jax.make_mesh((len(devices),), ("shots",), axis_types=(axis,), devices=devices)
     split = PartitionSpec("shots")

@@ -136,7 +136,7 @@ class Simulator:
                 )
         if known(*(leaf for _, leaf in leaves)):
             model.check()
-            fastest = float(model.speeds()[1])
+            fastest = model.speeds()[1]
             limit = self.grid.stable_dt(fastest, self.space_order)
             if self.grid.dt > limit:
                 raise ValueError(
@@ -171,7 +171,7 @@ class Simulator:
                     )
 
     def _check_dispersion(self, model: WaveEquation, survey: Survey) -> None:
-        slowest = float(model.speeds()[0])
+        slowest = model.speeds()[0]
         safe = self.grid.safe_frequency(slowest, self.space_order)
         spectrum = np.abs(np.fft.rfft(np.asarray(survey.wavelet), axis=-2)) ** 2
         energy = spectrum.sum(axis=tuple(a for a in range(spectrum.ndim) if a != spectrum.ndim - 2))

@@ -169,7 +169,6 @@ class Survey(eqx.Module):
 
 
 def _finite(name: str, x: Any) -> Array:
-    x = jnp.asarray(x, dtype=jnp.result_type(float))
-    if not isinstance(x, Tracer) and not bool(jnp.all(jnp.isfinite(x))):
+    if not isinstance(x, Tracer) and not np.isfinite(np.asarray(x, dtype=float)).all():
         raise ValueError(f"{name} has values that are not finite.")
-    return x
+    return jnp.asarray(x, dtype=jnp.result_type(float))

@@ -1,7 +1,7 @@
 """Solutions to test against: Green's functions of homogeneous media, and a C-PML written the plain way.
 
-Everything is for ``u_tt = v^2 (laplacian(u) + w(t) delta(x))``. Written with numpy and scipy alone; it shares no code with the package, which
-only `shoot` calls.
+Everything is for ``u_tt = v^2 (laplacian(u) + w(t) delta(x))``, with numpy and scipy alone. Nothing is shared with the
+package, which only `shoot` calls.
 """
 
 import math
@@ -26,10 +26,11 @@ def ricker_integral(t, frequency, delay):
 
 
 def closed_form(ndim, t, distance, speed, frequency, delay):
-    """u(t) at a distance from a source that emits a Ricker wavelet: in 1D and 3D as textbooks have it, in 2D by quadrature.
+    """u(t) at a distance from a source that emits a Ricker wavelet, with no Fourier transform.
 
-    The 2D convolution with ``H(t - r/v) / (2 pi sqrt(t^2 - r^2/v^2))`` loses its singularity by ``t - t' = (r/v) cosh(theta)``; the integrand is
-    then smooth, even and decaying, for which the trapezoidal rule converges exponentially.
+    In 1D and 3D it is as textbooks have it. The 2D convolution with ``H(t - r/v) / (2 pi sqrt(t^2 - r^2/v^2))`` loses
+    its singularity by ``t - t' = (r/v) cosh(theta)``; the integrand is then smooth, even and decaying, for which the
+    trapezoidal rule converges exponentially.
     """
     if ndim == 1:
         return 0.5 * speed * ricker_integral(t - distance / speed, frequency, delay)
@@ -42,12 +43,13 @@ def closed_form(ndim, t, distance, speed, frequency, delay):
 
 
 def trace(ndim, wavelet, dt, distance, speed, discrete_time=False):
-    """u(t) at a distance from a source that emits the samples `wavelet`, at the times of the samples, to some 1e-12 of its peak.
+    """u(t) at a distance from a source that emits the samples `wavelet`, at the times of the samples.
 
-    In the frequency domain, at frequencies with a small negative imaginary part (an exponential window): with it nothing wraps around in time
-    and no Green's function is singular. If `discrete_time`, time is stepped by ``u(t+dt) - 2 u(t) + u(t-dt) = (v dt)^2 (laplacian(u) + s)``
-    with exact space derivatives: every frequency omega then acts as ``2/dt sin(omega dt/2)``, and what is left between such a trace and a
-    simulation is the error of the space derivatives.
+    Good to 1e-13 of its peak. In the frequency domain, at frequencies with a small negative imaginary part (an
+    exponential window): with it nothing wraps around in time and no Green's function is singular. If `discrete_time`,
+    time is stepped by ``u(t+dt) - 2 u(t) + u(t-dt) = (v dt)^2 (laplacian(u) + s)`` with exact space derivatives: every
+    frequency omega then acts as ``2/dt sin(omega dt/2)``, and what is left between such a trace and a simulation is the
+    error of the space derivatives.
     """
     n = len(wavelet)
     padded = 4 * n
@@ -71,9 +73,10 @@ def relative(u, reference):
 
 
 def dispersion(wavelet, dt, offset, spacing, speed, order, discrete_time=False):
-    """The relative L2 error to expect of a trace at `offset` (metres per axis): numerical phase velocity alone, to first order.
+    """The relative L2 error to expect of a trace at `offset` (metres per axis).
 
-    With `discrete_time` it is the error against the solution with time steps, so that of the space derivatives alone.
+    That of numerical phase velocity alone, to first order. With `discrete_time` it is the error against the solution
+    with time steps, so that of the space derivatives alone.
     """
     omega = 2.0 * np.pi * np.fft.rfftfreq(4 * len(wavelet), dt)
     weight = np.abs(np.fft.rfft(wavelet, 4 * len(wavelet))) ** 2
@@ -101,7 +104,10 @@ SECOND = {
 
 
 def derivative(u, axis, spacing, order, power, mirror=False):
-    """The first or second (`power`) derivative along an axis; u is zero beyond its array, or odd about row 0 where `mirror` says so."""
+    """The first or second (`power`) derivative along an axis.
+
+    u is zero beyond its array, or odd about row 0 where `mirror` says so.
+    """
     u = np.moveaxis(u, axis, 0)
     n, reach = len(u), order // 2
     wide = np.concatenate([np.zeros((reach, *u.shape[1:])), u, np.zeros((reach, *u.shape[1:]))])
@@ -130,7 +136,7 @@ def plain_cpml(vp, spacing, dt, wavelet, sources, order, widths, cpml, free_surf
         sources: nodes, ``(sources, ndim)``.
         order: of the space derivatives.
         widths: damped cells ``(near, far)`` per axis. A side with a layer has a gap of the stencil's reach before it.
-        cpml: `velocity`, `frequency` and `reflection`: the profiles are those of Komatitsch & Martin (2007), d quadratic, alpha linear.
+        cpml: `velocity`, `frequency` and `reflection`, for the profiles of Komatitsch & Martin (2007).
         free_surface: whether u is odd about the first row.
     """
     widths = [(0, widths[0][1]), *widths[1:]] if free_surface else widths
@@ -175,7 +181,7 @@ def plain_cpml(vp, spacing, dt, wavelet, sources, order, widths, cpml, free_surf
 
 
 def shoot(grid, vp, source, receiver, wavelet, **settings):
-    """Data ``(time, receivers)`` of one shot by the package; `source` and `receiver` are one position in metres or several."""
+    """Data ``(time, receivers)`` of one shot by the package; `source` and `receiver` are one position or several."""
     survey = jf.Survey.from_arrays(np.atleast_2d(source)[None], np.atleast_2d(receiver), wavelet)
     model = jf.Acoustic(vp=jnp.broadcast_to(jnp.asarray(vp, float), grid.shape))
     return np.asarray(jf.simulate(jf.Simulator(grid, **settings), model, survey))[0, :, :, 0]

@@ -11,9 +11,10 @@ import jaxfwi as jf
 
 
 def reflected(speed, width, order):
-    """Energy that the bottom layer returns at normal incidence and at 60 degrees, as a part of what a mirror in the last row would return.
+    """Energy that the bottom layer returns at normal incidence and at 60 degrees.
 
-    A source and receivers lie 400 m above it. The reference is the same model with so many rows below that nothing returns in time.
+    It is given as a part of what a mirror in the last row would return. A source and receivers lie 400 m above it. The
+    reference is the same model with so many rows below that nothing returns in time.
     """
     h, depth, frequency = 10.0, 40, 10.0
     offsets = np.array([0.0, 2 * depth * h * math.tan(math.pi / 3)])
@@ -26,17 +27,41 @@ def reflected(speed, width, order):
     source = np.array([100.0, 100.0])
     receivers = source + [0.0, 1.0] * offsets[:, None]
     wavelet = ricker(grid.times, frequency, 1.5 / frequency)
-    u, endless = (shoot(g, speed, source, receivers, wavelet, space_order=order, absorber=jf.CPML(width)) for g in (grid, deeper))
+    u, endless = (
+        shoot(g, speed, source, receivers, wavelet, space_order=order, absorber=jf.CPML(width)) for g in (grid, deeper)
+    )
     mirrored = np.stack([trace(2, wavelet, dt, path, speed) for path in paths], axis=1)
     return np.sum((u - endless) ** 2, axis=0) / np.sum(mirrored**2, axis=0)
 
 
-@pytest.mark.parametrize("order", [4, 8])
-@pytest.mark.parametrize("width", [20, 10])
-@pytest.mark.parametrize("speed", [1500.0, 3000.0, 5000.0])
+# Measured, at 0 and 60 degrees (to the edge; the ray steepens in the layer), the layer being tuned to 3000 m/s, 10 Hz
+# and so 15 to 50 points per wavelength. Tolerances are about three times that.
+#   cells order  1500 m/s           3000 m/s           5000 m/s
+#   20    4      2.5e-10  3.1e-10   2.8e-9   3.5e-9    4.0e-7   1.2e-5
+#   20    8      2.7e-14  6.7e-15   5.0e-10  1.7e-9    2.2e-7   9.1e-6
+#   10    4      1.4e-6   1.8e-6    1.2e-6   1.1e-6    2.8e-6   1.9e-5
+#   10    8      1.9e-8   1.5e-9    2.3e-9   1.1e-9    4.6e-7   4.4e-6
+# What the layer is tuned to return, exp(-2 integral of d / speed cos(angle)) in amplitude, is largest for fast waves at
+# grazing angles; what the grid adds, for slow waves in few cells at low order.
+LAYERS = {  # speed, width, order: at 0 and 60 degrees
+    (1500.0, 20, 4): (8e-10, 1e-9),
+    (1500.0, 20, 8): (1e-13, 3e-14),
+    (1500.0, 10, 4): (4e-6, 5e-6),
+    (1500.0, 10, 8): (6e-8, 5e-9),
+    (3000.0, 20, 4): (8e-9, 1e-8),
+    (3000.0, 20, 8): (1.5e-9, 5e-9),
+    (3000.0, 10, 4): (4e-6, 4e-6),
+    (3000.0, 10, 8): (7e-9, 4e-9),
+    (5000.0, 20, 4): (1.2e-6, 4e-5),
+    (5000.0, 20, 8): (6e-7, 3e-5),
+    (5000.0, 10, 4): (8e-6, 6e-5),
+    (5000.0, 10, 8): (1.4e-6, 1.4e-5),
+}
+
+
+@pytest.mark.parametrize(("speed", "width", "order"), LAYERS)
 def test_layers_absorb(speed, width, order):
-    r = reflected(speed, width, order); print("RR", speed, width, order, r)
-    assert (r < 1e-4).all()
+    assert (reflected(speed, width, order) < LAYERS[speed, width, order]).all()
 
 
 WIDTHS = {1: ((3, 5),), 2: ((3, 4), (0, 6)), 3: ((2, 0), (3, 1), (2, 3))}
@@ -48,7 +73,6 @@ WIDTHS = {1: ((3, 5),), 2: ((3, 4), (0, 6)), 3: ((2, 0), (3, 1), (2, 3))}
         ((14,), 4, False),
         ((11, 13), 2, False),
         pytest.param((11, 13), 4, False, marks=pytest.mark.telling),
-        ((11, 13), 8, False),
         ((11, 13), 8, True),
         ((5, 6, 4), 4, False),
         ((5, 6, 4), 2, True),
@@ -56,10 +80,8 @@ WIDTHS = {1: ((3, 5),), 2: ((3, 4), (0, 6)), 3: ((2, 0), (3, 1), (2, 3))}
         ((1,), 8, False),
         ((2,), 8, True),
         ((1, 1), 2, False),
-        ((1, 7), 4, False),
         ((7, 1), 4, True),
         ((3, 1, 5), 8, False),
-        ((1, 1, 1), 4, False),
     ],
 )
 def test_layers_in_slabs_are_a_textbook_cpml_on_the_whole_grid(shape, order, free_surface):
@@ -70,7 +92,8 @@ def test_layers_in_slabs_are_a_textbook_cpml_on_the_whole_grid(shape, order, fre
     grid = jf.Grid(shape, spacing, 1e-3, 200)
     absorber = jf.CPML(width=WIDTHS[ndim], velocity=2500.0, frequency=12.0, reflection=1e-4)
     vp = rng.uniform(1500, 3000, shape)
-    sources = np.array([[0] * ndim, [n - 1 for n in shape], [n // 2 for n in shape]])  # two opposite corners, the middle
+    corner = [n - 1 for n in shape]
+    sources = np.array([[0] * ndim, corner, [n // 2 for n in shape]])  # two opposite corners, the middle
     wavelet = rng.standard_normal((200, 3)) * np.exp(-(((np.arange(200) - 40) / 15) ** 2))[:, None]
     with pytest.warns(UserWarning, match="waves will disperse"):
         u = shoot(
@@ -85,7 +108,8 @@ def test_layers_in_slabs_are_a_textbook_cpml_on_the_whole_grid(shape, order, fre
         )
     expected = plain_cpml(vp, spacing, grid.dt, wavelet, sources, order, WIDTHS[ndim], absorber, free_surface)
     assert np.abs(expected).max() > 0
-    # Rounding, measured 4e-14 at most. A C-PML without the damping in corners, or any other profile, is off by 1e-3 or more.
+    # Rounding, measured 4e-14 at most. A C-PML without the damping in corners, or any other profile, is off by 1e-3 or
+    # more.
     error = np.abs(u.reshape(expected.shape) - expected).max() / np.abs(expected).max()
     assert error < 1e-12
 
@@ -103,15 +127,21 @@ def test_nothing_grows_in_twenty_thousand_steps(order, free_surface):
     sources = [[10.0, 10.0], [120.0, 150.0]]
     u = shoot(grid, vp, sources, receivers, ricker(grid.times, 5.0, 0.3), space_order=order, free_surface=free_surface)
     size = np.linalg.norm(u.reshape(10, -1), axis=1)  # over 2000 steps each
-    # Measured: order 2 2e-6, order 8 2e-5, with a free surface 1e-10 and 4e-10; it decays throughout. The tail is of the long waves, which a
-    # C-PML damps slowly. Anything that grows by 1e-3 a step would be at 1e8.
+    # Measured: order 2 2e-6, order 8 2e-5, with a free surface 1e-10 and 4e-10; it decays throughout. The tail is of
+    # the long waves, which a C-PML damps slowly. Anything that grows by 1e-3 a step would be at 1e8.
     assert size[-1] < 5e-5 * size[0]
     assert (np.diff(size) < 0).all()
 
 
 def test_nothing_grows_in_single_precision():
     grid = jf.Grid((25, 31), 10.0, 1e-3, 20000)
-    survey = jf.Survey.fixed_spread(source_z=50.0, source_x=60.0, receiver_z=200.0, receiver_x=[0.0, 100.0, 300.0], wavelet=ricker(grid.times, 8.0, 0.2))
+    survey = jf.Survey.fixed_spread(
+        source_z=50.0,
+        source_x=60.0,
+        receiver_z=200.0,
+        receiver_x=[0.0, 100.0, 300.0],
+        wavelet=ricker(grid.times, 8.0, 0.2),
+    )
     vp = jnp.where(jnp.arange(31) < 12, 1500.0, 4500.0) * jnp.ones((25, 1))
     data = jf.simulate(jf.Simulator(grid, free_surface=True), jf.Acoustic(vp=vp.astype(jnp.float32)), survey)
     assert data.dtype == jnp.float32
@@ -126,7 +156,8 @@ def test_free_surface_is_a_model_doubled_with_an_odd_source(order):
     vp = rng.uniform(2000, 2500, grid.shape)
     wavelet = ricker(grid.times, 8.0, 0.2)
     absorber = jf.CPML(width=6)
-    source = np.array([[60.0, 80.0], [13.7, 51.3]])  # on a node; between nodes and so near that its nodes reach across the surface
+    # on a node; between nodes, and so near the surface that its nodes reach across it
+    source = np.array([[60.0, 80.0], [13.7, 51.3]])
     receiver = np.array([[40.0, 160.0], [8.2, 33.1], [1.1, 120.5], [0.0, 80.0], [0.0, 77.7]])
     u = shoot(grid, vp, source, receiver, wavelet, space_order=order, absorber=absorber, free_surface=True)
 
@@ -157,6 +188,8 @@ def test_a_top_without_layer_is_a_free_surface_one_row_up_at_order_two():
     args = dict(space_order=2, absorber=absorber)
     open_top = shoot(jf.Grid((20, 24), 10.0, 1e-3, 500), vp, [50.0, 80.0], [[80.0, 160.0]], wavelet, **args)
     vp = np.concatenate([vp[:1], vp])
-    surface = shoot(jf.Grid((21, 24), 10.0, 1e-3, 500), vp, [60.0, 80.0], [[90.0, 160.0]], wavelet, free_surface=True, **args)
+    surface = shoot(
+        jf.Grid((21, 24), 10.0, 1e-3, 500), vp, [60.0, 80.0], [[90.0, 160.0]], wavelet, free_surface=True, **args
+    )
     error = relative(open_top, surface)
     assert error < 1e-13  # the same sums: measured 0

@@ -14,9 +14,10 @@ from jaxfwi.simulator import one_shot
 SPEED = 2000.0
 
 
-# Largest error of one axis over all positions in a cell, for a plane wave. A window of eight nodes cannot do better over so wide a band: with
-# this Kaiser shape (6.31) the error stays below 1.4e-3 down to four points per wavelength (Hicks 2002, his choice for the same), and does not
-# vanish for long waves, because the weights do not add up to 1 exactly. Measured: see the tolerance, which is 2 % above it.
+# Largest error of one axis over all positions in a cell, for a plane wave. A window of eight nodes cannot do better
+# over so wide a band: with this Kaiser shape (6.31) the error stays below 1.4e-3 down to four points per wavelength
+# (Hicks 2002, his choice for the same), and does not vanish for long waves, because the weights do not add up to 1
+# exactly. Measured: see the tolerance, which is 2 % above it.
 @pytest.mark.parametrize(
     ("points_per_wavelength", "tolerance"),
     [(3, 8.35e-2), (4, 1.36e-3), (5, 1.03e-3), (8, 7.3e-4), (16, 4.45e-4), (1e6, 4.24e-4)],
@@ -46,8 +47,8 @@ def test_positions_between_nodes(h):
 
     for s, r in ((1, 0), (0, 1), (1, 1)):  # the source between nodes, the receiver, both
         error = relative(data[s, :, r], expected(s, r))
-        # Measured 5e-4 to 1.2e-3 at 20 and 10 m: the interpolation's own error, above, in each axis of each end. At 40 m up to 1.8e-3, where the
-        # stencil's error adds to it.
+        # Measured 5e-4 to 1.2e-3 at 20 and 10 m: the interpolation's own error, above, in each axis of each end. At 40
+        # m up to 1.8e-3, where the stencil's error adds to it.
         assert error < (2.4e-3 if h == 40.0 else 1.6e-3)
         # Nodes half a cell away at most in their stead: 1e-2 to 4e-1.
         assert error < 0.1 * relative(expected(0, 0), expected(s, r))
@@ -72,7 +73,7 @@ def test_interpolating_path_on_nodes_is_the_path_of_nodes(shape, order, free_sur
 
 @pytest.mark.parametrize("order", [4, 8])
 def test_positions_near_an_edge_with_a_layer(order):
-    """The nodes of a point near the edge lie in the gap and, where the gap is narrower than the window, in the layer."""
+    """A point near the edge has nodes in the gap and, where the gap is narrower than the window, in the layer."""
     grid = jf.Grid((41, 41), 10.0, 1e-3, 650)
     wavelet = ricker(grid.times, 6.0, 0.25)
     source = np.array([3.7, 203.1])
@@ -85,7 +86,7 @@ def test_positions_near_an_edge_with_a_layer(order):
 
 
 def asymmetry(points, order, free_surface):
-    """The largest difference between the data from a to b and from b to a, over pairs of points, as a part of the largest sample."""
+    """The largest difference between the data from a to b and from b to a, as a part of the largest, over pairs."""
     rng = np.random.default_rng(4)
     grid = jf.Grid((20, 24), (10.0, 8.0), 1e-3, 600)
     vp = rng.uniform(2000, 3500, grid.shape)
@@ -93,7 +94,8 @@ def asymmetry(points, order, free_surface):
     points = np.asarray(points)
     back_and_forth = np.concatenate([points, points[:, ::-1]])
     survey = jf.Survey.from_arrays(back_and_forth[:, 0], back_and_forth[:, 1:], ricker(grid.times, 6.0, 0.2))
-    there, back = np.asarray(jf.simulate(simulator, jf.Acoustic(vp=jnp.asarray(vp)), survey)).reshape(2, len(points), -1)
+    data = jf.simulate(simulator, jf.Acoustic(vp=jnp.asarray(vp)), survey)
+    there, back = np.asarray(data).reshape(2, len(points), -1)
     return np.max(np.abs(there - back).max(axis=1) / np.abs(there).max(axis=1))
 
 
@@ -106,10 +108,12 @@ NEAR_SIDES = [([120.0, 1.3], [189.2, 180.3]), ([188.2, 181.3], [189.9, 0.2])]
 @pytest.mark.parametrize("free_surface", [False, True])
 @pytest.mark.parametrize("order", [2, pytest.param(8, marks=pytest.mark.telling)])
 def test_reciprocity(order, free_surface):
-    """Source and receiver can be swapped: the operator laplacian - vp^-2 d_tt is symmetric, in a heterogeneous model and near a free surface too.
+    """Source and receiver can be swapped.
 
-    The discrete C-PML keeps that for points outside its damped cells, to rounding: with S the stretching of an axis (in frequency), its second
-    derivative is ``S^-1 (D2 + D1 (S^-1 - 1) D1)``, symmetric once multiplied by S, which is 1 at such points.
+    The operator ``laplacian - vp^-2 d_tt`` is symmetric, in a heterogeneous model and near a free surface too. The
+    discrete C-PML keeps that for points outside its damped cells, to rounding: with S the stretching of an axis (in
+    frequency), its second derivative is ``S^-1 (D2 + D1 (S^-1 - 1) D1)``, symmetric once multiplied by S, which is 1 at
+    such points.
     """
     # Rounding, measured 9e-15 and, near the surface, where data are small differences, 3e-14.
     assert asymmetry(ON_NODES, order, free_surface) < 1e-13

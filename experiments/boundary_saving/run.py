@@ -2,8 +2,8 @@
 
     python experiments/boundary_saving/run.py --preset quick
 
-Stages: `make` writes models and settings, `model` the data, `gradients` measures each memory strategy in a process of its own,
-`compare` draws figures and tables.
+Stages: `make` writes models and settings, `model` the observed data, `gradients` measures each memory strategy in a
+process of its own, `compare` makes the figures and tables.
 """
 
 import dataclasses
@@ -21,19 +21,23 @@ from typing import Any, Literal
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-import common
 import jax
 import jax.numpy as jnp
 import numpy as np
 import psutil
 from matplotlib.figure import Figure
 
+import common
 import jaxfwi as jf
 from jaxfwi import models, plot
 
 Preset = Literal["quick", "full"]
 Stage = Literal["make", "model", "gradients", "compare"]
 STAGES: tuple[Stage, ...] = ("make", "model", "gradients", "compare")
+
+# what stands in the folder from an earlier run of a stage and those after it, and no longer holds when it runs again
+FOLLOW = {"gradients": ("gradient_*.npy", "metrics.jsonl", "summary.json", "table.md", "figures/*.png")}
+FOLLOW["make"] = FOLLOW["model"] = ("data_*.npy", *FOLLOW["gradients"])
 
 PLAIN = "full_storage"
 STRATEGIES = {
@@ -110,7 +114,7 @@ class Settings:
     def grid(self) -> jf.Grid:
         return jf.Grid(self.shape, self.spacing, self.dt, self.steps)
 
-    def simulator(self, surface: str, memory: Any = jf.BoundarySaving()) -> jf.Simulator:  # noqa: RUF100
+    def simulator(self, surface: str, memory: Any = jf.BoundarySaving()) -> jf.Simulator:
         return jf.Simulator(
             self.grid,
             space_order=self.space_order,
@@ -145,9 +149,8 @@ def main(options: Options) -> None:
     if options.stage in ("all", "make"):
         run(results, resolve(options), STAGES if options.stage == "all" else ("make",))
     elif own:
-        raise common.UserError(
-            f"stage {options.stage} has its settings from {results.path('config.json')}, which stage make wrote: leave out {own[0]}."
-        )
+        config = results.path("config.json")
+        raise common.UserError(f"stage {options.stage} has its settings from {config}: leave out {own[0]}.")
     else:
         run(results, None, (options.stage,))
 
@@ -173,20 +176,19 @@ def resolve(options: Options) -> Settings:
             raise common.UserError("--start and --spacing belong to a model of your own: give it by --vp.")
         return settings
     vp = common.load_model(options.vp, "--vp")
-    if options.spacing is None or not 0 < options.spacing < math.inf:
-        raise common.UserError("--vp needs --spacing, the positive metres between its cells.")
+    spacing = common.check_spacing(options.spacing)
     start = None if options.start is None else common.load_model(options.start, "--start", shape=vp.shape)
     fastest = float(max(vp.max(), vp.max() if start is None else start.max()))
     with common.user_errors():
-        stable = jf.Grid(vp.shape, options.spacing, 1e-3, 1).stable_dt(fastest, settings.space_order)
-    dt = min(settings.dt, math.floor(8e3 * stable) / 1e4)
-    diagonal = math.hypot(*vp.shape) * options.spacing
+        stable = jf.Grid(vp.shape, spacing, 1e-3, 1).stable_dt(fastest, settings.space_order)
+    dt = min(settings.dt, float(f"{0.8 * stable:.2g}"))
+    seconds = 1.5 / settings.frequency + 1.5 * math.hypot(*vp.shape) * spacing / float(vp.mean())
     return dataclasses.replace(
         settings,
         shape=vp.shape,
-        spacing=options.spacing,
+        spacing=spacing,
         dt=dt,
-        steps=options.steps or math.ceil((1.5 / settings.frequency + 1.5 * diagonal / float(vp.mean())) / dt),
+        steps=options.steps or math.ceil(seconds / dt),
         absorber_velocity=fastest,
         vp=str(options.vp),
         start=None if options.start is None else str(options.start),
@@ -195,7 +197,7 @@ def resolve(options: Options) -> Settings:
 
 def make(results: common.Results, settings: Settings) -> None:
     """Write ``config.json``, ``vp.npy`` and ``start.npy``; what an earlier run left for the later stages goes."""
-    results.remove("data_*.npy", "gradient_*.npy", "metrics.jsonl", "summary.json", "table.md")
+    results.remove(*FOLLOW["make"])
     if settings.vp is None:
         vp = models.two_layers(settings.shape)
     else:
@@ -225,7 +227,7 @@ def model(results: common.Results) -> None:
     """Write the observed data, ``data_<surface>.npy``."""
     settings = load_settings(results)
     vp = jnp.asarray(load(results, "vp", "make"))
-    results.remove("data_*.npy", "gradient_*.npy", "metrics.jsonl", "summary.json", "table.md")
+    results.remove(*FOLLOW["model"])
     for surface in common.progress(settings.surfaces, "model"):
         with common.user_errors():
             data = jf.simulate(settings.simulator(surface), jf.Acoustic(vp=vp), settings.survey())
@@ -233,19 +235,19 @@ def model(results: common.Results) -> None:
 
 
 def gradients(results: common.Results) -> None:
-    """Write ``gradient_<surface>_<strategy>.npy`` and ``metrics.jsonl``, each strategy measured in a process of its own."""
+    """Write ``gradient_<surface>_<strategy>.npy`` and ``metrics.jsonl``: each strategy in a process of its own."""
     settings = load_settings(results)
     for surface in settings.surfaces:
         results.need(f"data_{surface}.npy", "model")
+    # plain AD keeps the padded field and at most as much again for the layers; the last worker does so in float64
     layers = 2 * (settings.absorber_width + settings.space_order)
-    # what plain AD keeps: the padded field and about as much again for the layers' memory variables, float64 in the last worker
-    expected = 2 * 8 * settings.steps * math.prod(n + layers for n in settings.shape)
-    free = psutil.virtual_memory().available
-    if expected > 0.9 * free:
+    expected = 2 * 8e-9 * settings.steps * math.prod(n + layers for n in settings.shape)
+    free = psutil.virtual_memory().available / 1e9
+    if expected > free:
         raise common.UserError(
-            f"plain AD would need about {expected / 1e9:.1f} GB and {free / 1e9:.1f} GB are free: use fewer --steps or a smaller model."
+            f"plain AD would need up to {expected:.1f} GB and {free:.1f} GB are free: take fewer --steps or a smaller model."
         )
-    results.remove("gradient_*.npy", "metrics.jsonl", "summary.json", "table.md")
+    results.remove(*FOLLOW["gradients"])
     for name in common.progress([*settings.strategies, FLOAT64], "gradients"):
         command = [sys.executable, __file__, "worker", name, str(results.folder)]
         process = subprocess.run(
@@ -296,7 +298,8 @@ def measure(
         runs = {"": lambda: compiled(start.vp, observed), "forward_": lambda: forward(start.vp)}
         for prefix, program in (("", compiled), ("forward_", forward)):
             row[f"{prefix}measured_bytes"] = added_memory(runs[prefix])
-            row[f"{prefix}compiled_bytes"] = program.memory_analysis().temp_size_in_bytes
+            analysis = program.memory_analysis()
+            row[f"{prefix}compiled_bytes"] = None if analysis is None else analysis.temp_size_in_bytes
         seconds: dict[str, list[float]] = {prefix: [] for prefix in runs}
         for _ in range(repeats):
             for prefix, function in runs.items():
@@ -393,7 +396,7 @@ def tables(summary: dict[str, Any]) -> str:
     ]
     parts.append(common.table(["Difference", *(SURFACES[s].split(" (")[0].lower() for s in found)], rows) + "\n")
     e = summary["environment"]
-    parts.append(f"{e['device'].upper()}, {e['cores']} cores, {e['system']}, Python {e['python']}, jax {e['jax']}.\n")
+    parts.append(f"{e['device']}, {e['cores']} cores, {e['system']}, Python {e['python']}, jax {e['jax']}.\n")
     return "\n".join(parts)
 
 
@@ -409,12 +412,11 @@ def draw(results: common.Results, settings: Settings, found: dict[str, dict[str,
     titles = ("Model of the observed data", "Model at which the gradient is taken")
     for ax, section, title in zip(figure.subplots(1, 2), (vp, start), titles, strict=True):
         plot.model(section, spacing, ax, title=title, clim=clim)
-        ax.scatter(
-            *receivers.T[::-1] / 1e3, marker="v", s=14, c="white", edgecolors="black", linewidths=0.5, label="receivers"
-        )
-        ax.scatter(
-            *sources.T[::-1] / 1e3, marker="*", s=110, c="tab:red", edgecolors="white", linewidths=0.6, label="sources"
-        )
+        for name, (z, x), look in (
+            ("receivers", receivers.T / 1e3, {"marker": "v", "s": 14, "c": "white", "edgecolors": "black"}),
+            ("sources", sources.T / 1e3, {"marker": "*", "s": 110, "c": "tab:red", "edgecolors": "white"}),
+        ):
+            ax.scatter(x, z, label=name, linewidths=0.6, clip_on=False, zorder=3, **look)
     figure.axes[0].legend(loc="lower left", fontsize=8)
     results.write_figure("models", figure)
 
@@ -423,16 +425,8 @@ def draw(results: common.Results, settings: Settings, found: dict[str, dict[str,
     limit = float(np.percentile(np.abs(np.stack(list(gathers.values()))), GATHER_PERCENTILE))
     figure = Figure(figsize=(5 * len(found), 5), layout="constrained")
     for ax, (surface, gather) in zip(np.ravel(figure.subplots(1, len(found))), gathers.items(), strict=True):
-        label = "Pressure (source units)"
-        plot.gather(
-            gather,
-            settings.dt,
-            ax,
-            receiver_x=receivers[:, 1],
-            title=SURFACES[surface],
-            clim=(-limit, limit),
-            label=label,
-        )
+        look = {"clim": (-limit, limit), "label": "Pressure (source units)", "title": SURFACES[surface]}
+        plot.gather(gather, settings.dt, ax, receiver_x=receivers[:, 1], **look)
     where = f"Shot at {sources[shot, 1] / 1e3:.2f} km"
     figure.suptitle(f"{where}: one grey scale, clipped at percentile {GATHER_PERCENTILE:g} of the magnitude")
     results.write_figure("gathers", figure)
@@ -440,7 +434,7 @@ def draw(results: common.Results, settings: Settings, found: dict[str, dict[str,
 
 
 def draw_gradients(found: dict[str, dict[str, np.ndarray]], spacing: float) -> Figure:
-    """A row a strategy; for each top of the model the gradient and its difference from plain AD, magnified to the same scale."""
+    """A row a strategy; for each kind of top the gradient, and its difference from plain AD, magnified."""
     everything = np.stack([g for gradients in found.values() for g in gradients.values()])
     rows, (nz, nx) = everything.shape[0] // len(found), everything.shape[1:]
     limit = float(np.percentile(np.abs(everything), GRADIENT_PERCENTILE))
@@ -457,18 +451,21 @@ def draw_gradients(found: dict[str, dict[str, np.ndarray]], spacing: float) -> F
             left.set_title(NAMES[strategy], fontsize=9)
             if strategy == PLAIN:
                 right.axis("off")
-                right.text(0.5, 0.5, f"{SURFACES[surface]}.\nBelow: difference from plain AD,\nmagnified as stated", ha="center", va="center", transform=right.transAxes, fontsize=9)  # fmt: skip
+                note = (
+                    f"{SURFACES[surface].replace(' (', chr(10) + '(')}\n\nbelow: what differs\nfrom plain AD, magnified"
+                )
+                right.text(0.5, 0.5, note, ha="center", va="center", transform=right.transAxes, fontsize=10)
                 continue
             change = gradient.astype(np.float64) - gradients[PLAIN]
             size = float(np.percentile(np.abs(change), GRADIENT_PERCENTILE))
             power = math.floor(math.log10(limit / size)) if size else 0
             right.imshow(change * 10.0**power, **style)
-            right.set_title(rf"difference $\times\ 10^{{{power}}}$", fontsize=9)
+            right.set_title(rf"difference $\times\ 10^{{{power}}}$" if change.any() else "no difference", fontsize=9)
     for ax in panels[-1]:
         ax.set_xlabel("Distance (km)")
     for ax in panels[:, 0]:
         ax.set_ylabel("Depth (km)")
-    text = f"Gradient of the misfit (misfit units per m/s), one scale for all, clipped at percentile {GRADIENT_PERCENTILE:g} of the magnitude"
+    text = f"Gradient (misfit units per m/s): one scale for all, clipped at percentile {GRADIENT_PERCENTILE:g} of the magnitude"
     figure.colorbar(image, ax=panels, location="bottom", label=text, aspect=60, shrink=0.7)
     return figure
 

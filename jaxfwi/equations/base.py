@@ -35,8 +35,8 @@ class WaveEquation(eqx.Module):
         """Raise a ValueError if concrete parameter values cannot be."""
         raise NotImplementedError
 
-    def speeds(self) -> tuple[Array, Array]:
-        """The slowest and the fastest wave speed in m/s."""
+    def speeds(self) -> tuple[float, float]:
+        """The slowest and the fastest wave speed in m/s, of concrete parameter values."""
         raise NotImplementedError
 
     @staticmethod

@@ -1,0 +1,265 @@
+"""A first inversion: acoustic FWI of a Marmousi-like section, or of a model of your own, from a smooth start."""
+
+import dataclasses
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import jax
+
+import common
+
+jax.config.update("jax_num_cpu_devices", common.cores())
+
+import jax.numpy as jnp
+import numpy as np
+import optax
+from matplotlib.figure import Figure
+
+import jaxfwi as jf
+
+Array = np.ndarray
+
+
+@dataclass(frozen=True)
+class Options:
+    """Acoustic full waveform inversion of a synthetic model, in two frequency bands, with mini-batches of shots."""
+
+    preset: Literal["quick", "full"] = "quick"
+    """How much to compute: quick takes under 3 minutes on 2 cores."""
+    stage: Literal["make", "model", "invert", "compare", "all"] = "all"
+    """Make the models; model the data; invert; compare. Each reads what the one before wrote in the output folder."""
+    out: Path = Path("runs/first_inversion")
+    """The output folder."""
+    vp: Path | None = None
+    """A .npy file with the true velocity in m/s, (depth, distance); by default a Marmousi-like section."""
+    start: Path | None = None
+    """A .npy file with the starting model; by default the true one smoothed."""
+    spacing: float | None = None
+    """Metres between the cells of your model."""
+
+
+@dataclass(frozen=True)
+class Preset:
+    """What is computed."""
+
+    shape: tuple[int, int]  # of the section, where no file is given
+    spacing: float
+    shots: int
+    shots_per_iteration: int
+    iterations: tuple[int, ...]  # of each band
+    frequencies: tuple[float, ...] = (3.0, 6.0)  # peak frequency of the Ricker wavelet of each band, Hz
+    rates: tuple[float, ...] = (25.0, 20.0)  # Adam's first step in each band, m/s
+    duration: float = 4.0  # of the records, s
+    smoothing: float = 300.0  # standard deviation of the Gaussian that makes the starting model, m
+    fastest: float = 5000.0  # upper bound of the inversion, for which the time step is chosen, m/s
+    slowest: float = 1450.0
+    order: int = 8
+
+
+PRESETS = {
+    "quick": Preset((100, 300), 30.0, shots=16, shots_per_iteration=8, iterations=(20, 45)),
+    "full": Preset((150, 460), 20.0, shots=40, shots_per_iteration=10, iterations=(40, 60, 80),
+                   frequencies=(3.0, 5.0, 8.0), rates=(25.0, 20.0, 15.0)),
+}  # fmt: skip
+
+
+def main(options: Options) -> None:
+    results = common.Results(options.out)
+    common.use_compilation_cache(results.folder.parent / ".jax_cache")
+    with common.user_errors():
+        run(options, PRESETS[options.preset], results)
+
+
+def run(options: Options, preset: Preset, results: common.Results) -> None:
+    """The stages asked for, one after the other."""
+    stages = {"make": make, "model": model_data, "invert": invert, "compare": compare}
+    for name, stage in stages.items():
+        if options.stage in (name, "all"):
+            stage(options, preset, results)
+
+
+def make(options: Options, preset: Preset, results: common.Results) -> None:
+    """The true and the starting model, and the resolved configuration."""
+    if options.vp is None:
+        if options.spacing is not None or options.start is not None:
+            raise common.UserError("--spacing and --start go with a model of your own: give --vp FILE too.")
+        spacing = preset.spacing
+        true = jf.models.marmousi_like(preset.shape, spacing)
+    else:
+        if options.spacing is None:
+            raise common.UserError("--vp needs --spacing METRES.")
+        spacing = options.spacing
+        true = common.load_model(options.vp, "--vp")
+    water = jf.models.water_mask(true)
+    if options.start is None:
+        start = jf.models.smooth(true, preset.smoothing / spacing, keep=water)
+    else:
+        start = common.load_model(options.start, "--start", shape=true.shape)
+    results.remove("metrics.jsonl", "observed*.npy", "final_vp.npy", "summary.json")
+    results.write_json(
+        "config.json",
+        {**dataclasses.asdict(preset), **dataclasses.asdict(options), "shape": true.shape, "spacing": spacing},
+    )
+    results.write_array("true_vp.npy", true)
+    results.write_array("start_vp.npy", start)
+
+
+def acquisition(shape: tuple[int, ...], spacing: float, preset: Preset) -> Iterator[tuple[jf.Simulator, jf.Survey]]:
+    """The simulator and the survey of each band: shots along the top, receivers in every other column."""
+    rough = jf.Grid(shape, spacing, dt=1.0, nt=1)
+    dt = 0.9 * rough.stable_dt(preset.fastest, preset.order)
+    grid = jf.Grid(shape, spacing, dt, nt=round(preset.duration / dt))
+    columns = np.linspace(1, shape[1] - 2, preset.shots).round()
+    for frequency in preset.frequencies:
+        survey = jf.Survey.fixed_spread(
+            source_x=columns * spacing,
+            source_z=spacing,
+            receiver_x=np.arange(0, shape[1], 2) * spacing,
+            receiver_z=spacing,
+            wavelet=jf.ricker(grid, frequency),
+        )
+        yield jf.Simulator(grid, preset.order, jf.CPML(20)), survey
+
+
+def load(results: common.Results) -> tuple[Array, Array, float]:
+    """True and starting model, and their spacing."""
+    true = np.load(results.need("true_vp.npy", "make"))
+    return true, np.load(results.need("start_vp.npy", "make")), results.read_json("config.json")["spacing"]
+
+
+def model_data(options: Options, preset: Preset, results: common.Results) -> None:
+    """The observed data of each band."""
+    true, _, spacing = load(results)
+    bands = list(acquisition(true.shape, spacing, preset))
+    for i, (simulator, survey) in enumerate(common.progress(bands, "modelling the data")):
+        data = jf.simulate(simulator, jf.Acoustic(vp=jnp.asarray(true)), survey, devices=jax.devices())
+        results.write_array(f"observed_{i}.npy", data)
+
+
+def invert(options: Options, preset: Preset, results: common.Results) -> None:
+    """Band by band, from low to high frequency, each from the model that the one before ended on."""
+    true, start, spacing = load(results)
+    water = jf.models.water_mask(true)
+    if not water.any():
+        water[:3] = True  # on land, the rows of the sources
+    results.remove("metrics.jsonl")
+    bar = common.progress(range(sum(preset.iterations)), "inverting")
+    begin = time.perf_counter()
+    model = jf.Acoustic(vp=jnp.asarray(start))
+    with common.PeakMemory() as memory:
+        for i, (simulator, survey) in enumerate(acquisition(true.shape, spacing, preset)):
+            observed = np.load(results.need(f"observed_{i}.npy", "model"))
+            schedule = optax.cosine_decay_schedule(preset.rates[i], preset.iterations[i], alpha=0.1)
+            for state in jf.invert(
+                simulator,
+                model,
+                survey,
+                observed,
+                optimizer=optax.adam(schedule),
+                iterations=preset.iterations[i],
+                shots_per_iteration=min(preset.shots_per_iteration, len(survey)),
+                mask=jf.Acoustic(vp=~water),
+                bounds=(jf.Acoustic(vp=preset.slowest), jf.Acoustic(vp=preset.fastest)),
+                devices=jax.devices(),
+            ):
+                model = state.model
+                values = {"misfit": float(state.misfit), "model_error": model_error(model.vp, true, water)}
+                results.add_metrics(band=i, frequency=preset.frequencies[i], iteration=state.iteration, **values)
+                bar.set_postfix_str(f"{preset.frequencies[i]:g} Hz, model error {values['model_error']:.2f} %")
+                bar.update()
+    bar.close()
+    results.write_array("final_vp.npy", model.vp)
+    results.write_json("cost.json", {"seconds": time.perf_counter() - begin, "peak_memory_bytes": memory.added})
+
+
+def model_error(vp: Any, true: Array, water: Array) -> float:
+    """Relative L2 error below the water, in per cent."""
+    rock = ~water
+    return float(100.0 * np.linalg.norm((np.asarray(vp) - true)[rock]) / np.linalg.norm(true[rock]))
+
+
+def compare(options: Options, preset: Preset, results: common.Results) -> None:
+    """Figures, the table and summary.json."""
+    true, start, spacing = load(results)
+    final = np.load(results.need("final_vp.npy", "invert"))
+    cost = results.read_json("cost.json")
+    metrics = results.metrics()
+    water = jf.models.water_mask(true)
+    bands = list(acquisition(true.shape, spacing, preset))
+    simulator, survey = bands[-1]
+    middle = len(survey) // 2
+    observed = np.load(results.need(f"observed_{len(bands) - 1}.npy", "model"))
+    gathers = {"observed": observed[middle]}
+    misfits = {}
+    for name, vp in (("start", start), ("result", final)):
+        data = jf.simulate(simulator, jf.Acoustic(vp=jnp.asarray(vp)), survey, devices=jax.devices())
+        misfits[name] = float(jf.misfits.l2(data, observed))
+        gathers[name] = np.asarray(data[middle])
+
+    draw_models(results, true, start, final, spacing, survey)
+    draw_data(results, gathers, simulator.grid.dt, np.asarray(survey.receiver[middle, :, 1]), preset.frequencies[-1])
+    draw_convergence(results, metrics, model_error(start, true, water))
+
+    rows = {
+        "model error at the start, %": model_error(start, true, water),
+        "model error at the end, %": model_error(final, true, water),
+        f"data misfit at {preset.frequencies[-1]:g} Hz, end / start": misfits["result"] / misfits["start"],
+        "gradients of one shot": len(metrics) * min(preset.shots_per_iteration, len(survey)),
+        "seconds of the inversion": cost["seconds"],
+        "peak memory of the inversion, MB": cost["peak_memory_bytes"] / 1e6,
+    }
+    results.write_json("summary.json", {"environment": common.environment(), "preset": options.preset, **rows})
+    print(common.table(["", options.preset], [[name, f"{value:.4g}"] for name, value in rows.items()]))
+    for path in sorted(results.path("figures").glob("*.png")):
+        print(path)
+
+
+def draw_models(results: common.Results, true: Array, start: Array, final: Array, spacing: float, survey: jf.Survey):
+    images = {"true": true, "start": start, "result": final}
+    figure = jf.plot.compare(images, spacing, difference_to="true", symmetric=False, label="vp (m/s)")
+    results.write_figure("result", figure)
+    ax = jf.plot.model(true, spacing, survey_sources=survey.source[:, 0], survey_receivers=survey.receiver[0])
+    results.write_figure("survey", ax.figure)
+
+
+def draw_data(results: common.Results, gathers: dict[str, Array], dt: float, receiver_x: Array, frequency: float):
+    """One shot: observed, and the residuals of start and result, on one scale."""
+    limit = float(np.percentile(np.abs(gathers["observed"]), 98))
+    panels = {
+        "observed": gathers["observed"],
+        "observed - start": gathers["observed"] - gathers["start"],
+        "observed - result": gathers["observed"] - gathers["result"],
+    }
+    figure = Figure(figsize=(12, 5), layout="constrained")
+    for ax, (name, data) in zip(figure.subplots(1, 3, sharey=True), panels.items(), strict=True):
+        jf.plot.gather(data[..., 0], dt, ax, receiver_x=receiver_x, title=name, clim=(-limit, limit))
+    figure.suptitle(f"the middle shot at {frequency:g} Hz, one scale (98th percentile of the observed)")
+    results.write_figure("data", figure)
+
+
+def draw_convergence(results: common.Results, metrics: list[dict[str, Any]], error: float):
+    figure = Figure(figsize=(10, 4), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    start = 0
+    for frequency in dict.fromkeys(m["frequency"] for m in metrics):
+        misfit = [m["misfit"] for m in metrics if m["frequency"] == frequency]
+        iterations = np.arange(start, start + len(misfit))
+        left.semilogy(iterations, np.asarray(misfit) / misfit[0], label=f"{frequency:g} Hz")
+        start += len(misfit)
+    left.set(xlabel="iteration", ylabel="misfit of the mini-batch / that band's first", title="data")
+    left.legend()
+    right.plot([error, *(m["model_error"] for m in metrics)])
+    right.set(xlabel="iteration", ylabel="relative L2 error below the water (%)", title="model")
+    for ax in (left, right):
+        ax.grid(alpha=0.3)
+    results.write_figure("convergence", figure)
+
+
+if __name__ == "__main__":
+    common.main(main, Options)
