@@ -7,7 +7,6 @@ process of its own, `compare` makes the figures and tables.
 """
 
 import dataclasses
-import json
 import math
 import os
 import statistics
@@ -35,9 +34,9 @@ Preset = Literal["quick", "full"]
 Stage = Literal["make", "model", "gradients", "compare"]
 STAGES: tuple[Stage, ...] = ("make", "model", "gradients", "compare")
 
-# what stands in the folder from an earlier run of a stage and those after it, and no longer holds when it runs again
-FOLLOW = {"gradients": ("gradient_*.npy", "metrics.jsonl", "summary.json", "table.md", "figures/*.png")}
-FOLLOW["make"] = FOLLOW["model"] = ("data_*.npy", *FOLLOW["gradients"])
+# what an earlier run of the later stages left in the folder, and no longer holds when a stage runs again
+AFTER_GRADIENTS = ("gradient_*.npy", "metrics.jsonl", "summary.json", "table.md", "figures/*.png")
+AFTER_MODEL = ("data_*.npy", *AFTER_GRADIENTS)
 
 PLAIN = "full_storage"
 STRATEGIES = {
@@ -197,7 +196,7 @@ def resolve(options: Options) -> Settings:
 
 def make(results: common.Results, settings: Settings) -> None:
     """Write ``config.json``, ``vp.npy`` and ``start.npy``; what an earlier run left for the later stages goes."""
-    results.remove(*FOLLOW["make"])
+    results.remove(*AFTER_MODEL)
     if settings.vp is None:
         vp = models.two_layers(settings.shape)
     else:
@@ -215,8 +214,10 @@ def make(results: common.Results, settings: Settings) -> None:
 
 
 def load_settings(results: common.Results) -> Settings:
-    config = json.loads(results.need("config.json", "make").read_text(encoding="utf-8"))
-    return Settings(**{key: tuple(value) if isinstance(value, list) else value for key, value in config.items()})
+    results.need("config.json", "make")
+    config: dict[str, Any] = results.read_json("config.json")
+    lists = {key: tuple(value) for key, value in config.items() if isinstance(value, list)}
+    return Settings(**config | lists)
 
 
 def load(results: common.Results, name: str, stage: Stage) -> np.ndarray:
@@ -227,7 +228,7 @@ def model(results: common.Results) -> None:
     """Write the observed data, ``data_<surface>.npy``."""
     settings = load_settings(results)
     vp = jnp.asarray(load(results, "vp", "make"))
-    results.remove(*FOLLOW["model"])
+    results.remove(*AFTER_MODEL)
     for surface in common.progress(settings.surfaces, "model"):
         with common.user_errors():
             data = jf.simulate(settings.simulator(surface), jf.Acoustic(vp=vp), settings.survey())
@@ -245,9 +246,10 @@ def gradients(results: common.Results) -> None:
     free = psutil.virtual_memory().available / 1e9
     if expected > free:
         raise common.UserError(
-            f"plain AD would need up to {expected:.1f} GB and {free:.1f} GB are free: take fewer --steps or a smaller model."
+            f"plain AD would need up to {expected:.1f} GB and {free:.1f} GB are free: take fewer --steps or a smaller "
+            "model."
         )
-    results.remove(*FOLLOW["gradients"])
+    results.remove(*AFTER_GRADIENTS)
     for name in common.progress([*settings.strategies, FLOAT64], "gradients"):
         command = [sys.executable, __file__, "worker", name, str(results.folder)]
         process = subprocess.run(
@@ -405,7 +407,7 @@ def draw(results: common.Results, settings: Settings, found: dict[str, dict[str,
     survey, spacing = settings.survey(), settings.spacing
     sources, receivers = np.asarray(survey.source)[:, 0], np.asarray(survey.receiver)[0]
     vp, start = load(results, "vp", "make"), load(results, "start", "make")
-    height = 4.2 * vp.shape[0] / vp.shape[1] + 0.8
+    height = 3.9 * vp.shape[0] / vp.shape[1] + 0.75
 
     figure = Figure(figsize=(11, height), layout="constrained")
     clim = (float(min(vp.min(), start.min())), float(max(vp.max(), start.max())))
@@ -423,51 +425,63 @@ def draw(results: common.Results, settings: Settings, found: dict[str, dict[str,
     shot = len(survey) // 2
     gathers = {surface: load(results, f"data_{surface}", "model")[shot, :, :, 0] for surface in found}
     limit = float(np.percentile(np.abs(np.stack(list(gathers.values()))), GATHER_PERCENTILE))
+    z, x = sources[shot].tolist()
     figure = Figure(figsize=(5 * len(found), 5), layout="constrained")
     for ax, (surface, gather) in zip(np.ravel(figure.subplots(1, len(found))), gathers.items(), strict=True):
         look = {"clim": (-limit, limit), "label": "Pressure (source units)", "title": SURFACES[surface]}
         plot.gather(gather, settings.dt, ax, receiver_x=receivers[:, 1], **look)
-    where = f"Shot at {sources[shot, 1] / 1e3:.2f} km"
-    figure.suptitle(f"{where}: one grey scale, clipped at percentile {GATHER_PERCENTILE:g} of the magnitude")
+        if settings.vp is None:  # two layers, whose echoes are known: a little before each its name
+            interface = (vp.shape[0] // 2 - 0.5) * spacing
+            echo = 1.5 / settings.frequency + 2 * (interface - z) / float(vp[0, 0])
+            echoes = {"direct wave": 0.0, "reflection": echo}
+            if surface == "free_surface":
+                echoes["first multiple"] = echo + 2 * interface / float(vp[0, 0])
+            for name, seconds in echoes.items():
+                ax.text(x / 1e3, seconds + 0.09, name, ha="center", va="top", color="tab:red")
+    figure.suptitle(
+        f"Shot at {x / 1e3:.2f} km. One grey scale, clipped at percentile {GATHER_PERCENTILE:g} of the magnitude"
+    )
     results.write_figure("gathers", figure)
     results.write_figure("gradients", draw_gradients(found, spacing), dpi=90)
 
 
 def draw_gradients(found: dict[str, dict[str, np.ndarray]], spacing: float) -> Figure:
-    """A row a strategy; for each kind of top the gradient, and its difference from plain AD, magnified."""
-    everything = np.stack([g for gradients in found.values() for g in gradients.values()])
-    rows, (nz, nx) = everything.shape[0] // len(found), everything.shape[1:]
-    limit = float(np.percentile(np.abs(everything), GRADIENT_PERCENTILE))
-    extent = tuple(x * spacing / 1e3 for x in (-0.5, nx - 0.5, nz - 0.5, -0.5))
-    style = {"extent": extent, "vmin": -limit, "vmax": limit, "cmap": plot.DIVERGING, "interpolation": "nearest"}
-
-    columns = 2 * len(found)
-    figure = Figure(figsize=(3.1 * columns, rows * (2.7 * nz / nx + 0.42) + 1.3), layout="constrained")
-    panels = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
-    for column, (surface, gradients) in enumerate(found.items()):
-        for row, (strategy, gradient) in enumerate(gradients.items()):
-            left, right = panels[row, 2 * column : 2 * column + 2]
-            image = left.imshow(gradient, **style)
-            left.set_title(NAMES[strategy], fontsize=9)
+    """For each kind of top a row a strategy: the gradient, and its difference from plain AD, magnified."""
+    rows, (nz, nx) = len(next(iter(found.values()))), next(iter(found.values()))[PLAIN].shape
+    extent = tuple(i * spacing / 1e3 for i in (-0.5, nx - 0.5, nz - 0.5, -0.5))
+    figure = Figure(figsize=(6.0 * len(found), rows * (2.5 * nz / nx + 0.42) + 1.5), layout="constrained")
+    for half, (surface, gradients) in zip(np.ravel(figure.subfigures(1, len(found))), found.items(), strict=True):
+        limit = float(np.percentile(np.abs(np.stack(list(gradients.values()))), GRADIENT_PERCENTILE))
+        look = {"extent": extent, "vmin": -limit, "vmax": limit, "cmap": plot.DIVERGING, "interpolation": "nearest"}
+        panels = half.subplots(rows, 2, sharex=True, sharey=True, squeeze=False)
+        for (left, right), (strategy, gradient) in zip(panels, gradients.items(), strict=True):
+            image = left.imshow(gradient, **look)
+            left.set_title(NAMES[strategy], fontsize=10)
+            left.set_ylabel("Depth (km)")
             if strategy == PLAIN:
                 right.axis("off")
-                note = (
-                    f"{SURFACES[surface].replace(' (', chr(10) + '(')}\n\nbelow: what differs\nfrom plain AD, magnified"
-                )
-                right.text(0.5, 0.5, note, ha="center", va="center", transform=right.transAxes, fontsize=10)
+                note = "below: difference\nfrom plain AD,\nmagnified"
+                right.text(0.5, 0.5, note, ha="center", va="center", transform=right.transAxes)
                 continue
             change = gradient.astype(np.float64) - gradients[PLAIN]
-            size = float(np.percentile(np.abs(change), GRADIENT_PERCENTILE))
-            power = math.floor(math.log10(limit / size)) if size else 0
-            right.imshow(change * 10.0**power, **style)
-            right.set_title(rf"difference $\times\ 10^{{{power}}}$" if change.any() else "no difference", fontsize=9)
-    for ax in panels[-1]:
-        ax.set_xlabel("Distance (km)")
-    for ax in panels[:, 0]:
-        ax.set_ylabel("Depth (km)")
-    text = f"Gradient (misfit units per m/s): one scale for all, clipped at percentile {GRADIENT_PERCENTILE:g} of the magnitude"
-    figure.colorbar(image, ax=panels, location="bottom", label=text, aspect=60, shrink=0.7)
+            factor, text = magnification(limit, float(np.percentile(np.abs(change), GRADIENT_PERCENTILE)))
+            right.imshow(factor * change, **look)
+            right.set_title(f"difference {text}", fontsize=10)
+        for ax in panels[-1]:
+            ax.set_xlabel("Distance (km)")
+        label = f"Gradient (misfit units per m/s), clipped at percentile {GRADIENT_PERCENTILE:g} of the magnitude"
+        half.colorbar(image, ax=panels, location="bottom", label=label, aspect=50)
+        half.suptitle(SURFACES[surface])
     return figure
+
+
+def magnification(limit: float, size: float) -> tuple[float, str]:
+    """The greatest 1, 2 or 5 times a power of ten that takes `size` to no more than `limit`, and its name."""
+    if size == 0:
+        return 1.0, r"$\times\ 1$"
+    power = math.floor(math.log10(limit / size))
+    digit = max(d for d in (1, 2, 5) if d == 1 or d * size * 10.0**power <= limit)
+    return digit * 10.0**power, rf"$\times\ {digit} \cdot 10^{{{power}}}$"
 
 
 if __name__ == "__main__":

@@ -30,7 +30,7 @@ class Acoustic(WaveEquation):
     Args:
         vp: velocity in m/s, an array of the grid's shape.
 
-    >>> import numpy as np
+    >>> import jax.numpy as jnp
     >>> Acoustic(vp=jnp.full((10, 20), 1500.0)).vp.shape
     (10, 20)
     """
