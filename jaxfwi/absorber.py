@@ -1,9 +1,8 @@
 """Absorbing layers and the free surface: the padded grid around a model and the derivatives on it.
 
 Around the model lies, on each side with a layer, a gap as wide as the stencil's reach and then the damped cells of a
-C-PML. With the gap no
-memory variable touches a model cell, so that the undamped scheme holds exactly in the model: boundary saving rebuilds
-    wavefields with it.
+C-PML. With the gap no memory variable touches a model cell, so that the undamped scheme holds exactly in the model:
+boundary saving rebuilds wavefields with it.
 """
 
 import math
@@ -36,8 +35,7 @@ class CPML:
 
     Args:
         width: damped cells, one number for all sides, or ``((top, bottom), (left, right))`` with a pair per axis (near
-            side, far side). A side
-            of width 0 has no layer: fields are zero beyond it, and it reflects.
+            side, far side). A side of width 0 has no layer: fields are zero beyond it, and it reflects.
         velocity: speed in m/s at which the layer is tuned. Waves at half or twice this speed are still absorbed well;
             set it when a model's speeds are far from the default.
         frequency: dominant frequency in Hz, which sets the frequency shift. The effect is small.
@@ -164,8 +162,8 @@ class Derivative:
         """The dense Laplacian, what must be added to it (at the free surface, in the slabs), and the new memory
         variables.
 
-        In a slab the stretched second derivative is ``D2 u + D1 psi + zeta`` with ``psi = b psi + a D1 u`` and
-        ``zeta = b zeta + a (D2 u + D1 psi)`` (Pasalic & McGarry 2010).
+        In a slab the stretched second derivative is ``D2 u + D1 psi + zeta`` with ``psi = b psi + a D1 u`` and ``zeta =
+        b zeta + a (D2 u + D1 psi)`` (Pasalic & McGarry 2010).
         """
         u, memory = operands
         patches, new_memory = self._surface_images(u), []

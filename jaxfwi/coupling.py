@@ -1,9 +1,8 @@
 """How a source or a receiver at a position in metres touches the nodes of a grid.
 
 On a node: that node alone. Between nodes: a Kaiser-windowed sinc over eight nodes an axis (Hicks 2002, Geophysics 67,
-    156-165), mirrored with
-its sign turned at a free surface. Weights are smooth functions of the position, so that positions can be
-differentiated.
+156-165), mirrored with its sign turned at a free surface. Weights are smooth functions of the position, so that
+positions can be differentiated.
 """
 
 import itertools
@@ -84,9 +83,7 @@ def sample(values: Array, weight: Array) -> Array:
 
 
 def inject(field: Array, coupling: Coupling, amount: Array, scale: Array) -> Array:
-    """`field` with ``scale * amount`` spread over the nodes of each point; ``amount`` is ``(n,)``, ``scale`` a
-    field.
-    """
+    """`field` with ``scale * amount`` spread over the nodes of each point; ``amount`` is ``(n,)``, ``scale`` a field."""
     spread = nodes(scale, coupling.place) * coupling.weight * amount[:, None]
     return field.at[coupling.place].add(spread, mode="promise_in_bounds")
 

@@ -3,10 +3,9 @@
 Reverse-mode differentiation transposes every linear piece of a program. What JAX derives for a stencil (padded,
 scattered slices) runs several times slower than the stencil that the transpose really is, and what it derives for a
 whole time loop stores the loop. `linear_operator` calls a function together with its known transpose as one JAX
-primitive, which then composes with `jit`, `grad`, `jvp`, `vmap`, `scan`, `checkpoint` in
-any order and to any degree: unlike `jax.custom_vjp` it keeps forward mode, and unlike
-`jax.custom_derivatives.linear_call` it can be batched
-and differentiated in its residuals.
+primitive, which then composes with `jit`, `grad`, `jvp`, `vmap`, `scan`, `checkpoint` in any order and to any degree:
+unlike `jax.custom_vjp` it keeps forward mode, and unlike `jax.custom_derivatives.linear_call` it can be batched and
+differentiated in its residuals.
 """
 
 from collections.abc import Callable, Sequence

@@ -75,10 +75,10 @@ class BoundarySaving:
     """Record a thin ring around the model at every step, and rebuild the wavefield backwards in time from it.
 
     The equation must conserve energy: it is run backwards with its own undamped scheme inside the model, where that is
-        exact, while the
-    adjoint wavefield comes from the transpose of the very step that ran forward (Gauthier, Virieux & Tarantola 1986,
-    Geophysics 51, 1387-1403; Clapp 2008, SEP-136). Memory grows with the surface of the model and not with its volume.
-    Forward mode (`jax.jvp`, Gauss-Newton and Hessian-vector products) works too, and keeps memory at the boundary.
+    exact, while the adjoint wavefield comes from the transpose of the very step that ran forward (Gauthier, Virieux &
+    Tarantola 1986, Geophysics 51, 1387-1403; Clapp 2008, SEP-136). Memory grows with the surface of the model and not
+    with its volume. Forward mode (`jax.jvp`, Gauss-Newton and Hessian-vector products) works too, and keeps memory at
+    the boundary.
 
     Args:
         dtype: of the ring: None (that of the fields, exact to rounding), ``"float32"``, ``"bfloat16"``, ``"float16"``

@@ -91,8 +91,8 @@ class Propagation:
         return self.equation.step(inputs.coefficients, state, self.frame.derivative, source)
 
     def advance(self, places: Places, inputs: Inputs, state: Any, wavelet: Array) -> tuple[Any, Array]:
-        """The state one step later and the data sample at the time of the given state: sample n of the data is at ``n
-        * dt``.
+        """The state one step later and the data sample at the time of the given state: sample n of the data is at ``n *
+        dt``.
         """
         return self.step(places, inputs, state, wavelet), self.data(inputs, self.samples(places, state))
 
@@ -174,8 +174,8 @@ class Window:
         return out
 
     def crop(self, state: Any) -> Any:
-        """The state on the window, or its cotangent (which in the ring meets a step that is wrong there: `uncrop`
-        drops what comes of it).
+        """The state on the window, or its cotangent (which in the ring meets a step that is wrong there: `uncrop` drops
+        what comes of it).
         """
         cut = state._replace(memory=())
         cut = jax.tree.map(lambda x: x[self.box], cut)

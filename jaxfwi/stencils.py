@@ -1,8 +1,7 @@
 """Finite-difference coefficients and the plain centred derivatives, any even order, any dimension.
 
 Fields are taken to be zero outside their array. With that, a centred second derivative is its own transpose and a
-centred first derivative is
-minus its own: the facts on which every hand-given transpose in the package rests.
+centred first derivative is minus its own: the facts on which every hand-given transpose in the package rests.
 """
 
 from collections.abc import Sequence

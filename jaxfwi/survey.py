@@ -18,9 +18,8 @@ class Survey(eqx.Module):
     """Shots. Every leaf leads with the shot axis: ``survey[3]`` is one shot, ``survey[indices]`` a mini-batch,
     ``len(survey)`` their number.
 
-    Positions are metres from the model's first node, in the axis order of the grid: ``(z,)``, ``(z, x)`` or
-    ``(z, y, x)``. They may lie anywhere on the grid, on nodes or between them. Build one by `fixed_spread` or
-    `from_arrays`.
+    Positions are metres from the model's first node, in the axis order of the grid: ``(z,)``, ``(z, x)`` or ``(z, y,
+    x)``. They may lie anywhere on the grid, on nodes or between them. Build one by `fixed_spread` or `from_arrays`.
 
     Args:
         source: positions, ``(shots, sources, ndim)``.
@@ -152,7 +151,7 @@ class Survey(eqx.Module):
 
         `simulate`, `misfit_and_gradient` and `invert` find this out by themselves. Call it before you `vmap` or `jit` a
         simulator yourself: a position known to be on a node costs one node instead of 8, 64 or 512. Such positions
-            cannot be differentiated any more.
+        cannot be differentiated any more.
         """
 
         def lie_on_nodes(position):

@@ -216,7 +216,7 @@ def make(results: common.Results, settings: Settings) -> None:
 def load_settings(results: common.Results) -> Settings:
     results.need("config.json", "make")
     config: dict[str, Any] = results.read_json("config.json")
-    lists = {key: tuple(value) for key, value in config.items() if isinstance(value, list)}
+    lists: dict[str, Any] = {key: tuple(value) for key, value in config.items() if isinstance(value, list)}
     return Settings(**config | lists)
 
 
@@ -455,7 +455,7 @@ def draw_gradients(found: dict[str, dict[str, np.ndarray]], spacing: float) -> F
         look = {"extent": extent, "vmin": -limit, "vmax": limit, "cmap": plot.DIVERGING, "interpolation": "nearest"}
         panels = half.subplots(rows, 2, sharex=True, sharey=True, squeeze=False)
         for (left, right), (strategy, gradient) in zip(panels, gradients.items(), strict=True):
-            image = left.imshow(gradient, **look)
+            left.imshow(gradient, **look)
             left.set_title(NAMES[strategy], fontsize=10)
             left.set_ylabel("Depth (km)")
             if strategy == PLAIN:
@@ -470,7 +470,7 @@ def draw_gradients(found: dict[str, dict[str, np.ndarray]], spacing: float) -> F
         for ax in panels[-1]:
             ax.set_xlabel("Distance (km)")
         label = f"Gradient (misfit units per m/s), clipped at percentile {GRADIENT_PERCENTILE:g} of the magnitude"
-        half.colorbar(image, ax=panels, location="bottom", label=label, aspect=50)
+        half.colorbar(panels[0, 0].images[0], ax=panels, location="bottom", label=label, aspect=50)
         half.suptitle(SURFACES[surface])
     return figure
 

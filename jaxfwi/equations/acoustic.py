@@ -25,7 +25,7 @@ class Acoustic(WaveEquation):
     Time stepping ``u(t + dt) = 2 u(t) - u(t - dt) + (vp dt)^2 (laplacian(u) + s)(t)`` (Alford, Kelly & Boore 1974,
     Geophysics 39, 834-842). A source of strength w(t) is ``s = w(t) delta(x - x_source)``, discretised as w over the
     volume of a cell: data do not depend on `dt` or `spacing` but for discretisation error. In a homogeneous medium in
-        3D, ``u = w(t - r / vp) / (4 pi r)``.
+    3D, ``u = w(t - r / vp) / (4 pi r)``.
 
     Args:
         vp: velocity in m/s, an array of the grid's shape.

@@ -14,8 +14,7 @@ class WaveEquation(eqx.Module):
     """A wave equation together with its parameters, whose leaves are arrays of the grid's shape.
 
     The same type holds whatever is shaped like the model: gradients, masks, bounds, learning rates. So nothing is
-        checked at construction; a
-    simulation checks what it is given.
+    checked at construction; a simulation checks what it is given.
 
     An equation states its time step and, if it loses no energy, the same step backwards. It writes no adjoint: the
     engine differentiates `step`. `step` must be linear in the state, and each call of `source` names the field it
