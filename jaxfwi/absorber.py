@@ -162,8 +162,8 @@ class Derivative:
         """The dense Laplacian, what must be added to it (at the free surface, in the slabs), and the new memory
         variables.
 
-        In a slab the stretched second derivative is ``D2 u + D1 psi + zeta`` with ``psi = b psi + a D1 u`` and ``zeta =
-        b zeta + a (D2 u + D1 psi)`` (Pasalic & McGarry 2010).
+        In a slab the stretched second derivative is ``D2 u + D1 psi + zeta`` with ``psi = b psi + a D1 u`` and
+        ``zeta = b zeta + a (D2 u + D1 psi)`` (Pasalic & McGarry 2010).
         """
         u, memory = operands
         patches, new_memory = self._surface_images(u), []

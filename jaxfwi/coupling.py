@@ -83,7 +83,7 @@ def sample(values: Array, weight: Array) -> Array:
 
 
 def inject(field: Array, coupling: Coupling, amount: Array, scale: Array) -> Array:
-    """`field` with ``scale * amount`` spread over the nodes of each point; ``amount`` is ``(n,)``, ``scale`` a field."""
+    """`field` with ``scale * amount`` spread over the points' nodes; ``amount`` is ``(n,)``, ``scale`` a field."""
     spread = nodes(scale, coupling.place) * coupling.weight * amount[:, None]
     return field.at[coupling.place].add(spread, mode="promise_in_bounds")
 

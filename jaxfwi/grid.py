@@ -1,4 +1,4 @@
-"""The grid of a model and the time axis of a simulation: static geometry, with the two checks that need nothing else."""
+"""The grid of a model and the time axis of a simulation: static geometry, and the limits that follow from it."""
 
 import math
 from collections.abc import Sequence
@@ -96,7 +96,7 @@ class Grid:
 
 @lru_cache
 def points_per_wavelength(space_order: int, tolerance: float = 0.01) -> float:
-    """Points per wavelength at which the stencil's phase velocity is wrong by `tolerance`; more points, smaller error."""
+    """Points per wavelength at which the stencil's phase velocity is wrong by `tolerance`."""
     angle = np.linspace(1e-2, np.pi, 4000)
     error = 1.0 - np.sqrt(np.maximum(stencils.symbol(space_order, angle), 0.0)) / angle
     return float(2.0 * np.pi / angle[np.argmax(error > tolerance)])

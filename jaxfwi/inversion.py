@@ -105,8 +105,8 @@ def invert(
     for name, like in (("mask", mask), ("lower bounds", lower), ("upper bounds", upper)):
         _check_like(name, like, model)
     if resume is None:
-        model = jax.tree.map(jnp.asarray, model)
-        resume = InversionState(0, model, None, None, optimizer.init(model))
+        unknowns: Any = jax.tree.map(jnp.asarray, model)
+        resume = InversionState(0, unknowns, None, None, optimizer.init(unknowns))
     update = functools.partial(_update, simulator, misfit, optimizer, batch, static(devices))
     return _iterate(
         simulator, update, resume, survey, jnp.asarray(observed), shots, iterations, seed, (mask, lower, upper)

@@ -91,9 +91,7 @@ class Propagation:
         return self.equation.step(inputs.coefficients, state, self.frame.derivative, source)
 
     def advance(self, places: Places, inputs: Inputs, state: Any, wavelet: Array) -> tuple[Any, Array]:
-        """The state one step later and the data sample at the time of the given state: sample n of the data is at ``n *
-        dt``.
-        """
+        """The state one step later and the data sample at the time of the given state: data[n] is at ``n dt``."""
         return self.step(places, inputs, state, wavelet), self.data(inputs, self.samples(places, state))
 
     def source(self, places: Places, inputs: Inputs, wavelet: Array) -> Source:

@@ -157,7 +157,7 @@ def sum_over_shots(of_shot: Callable[..., Any], model: Any, shots: tuple, batch:
 
 
 def _on_devices(
-    function: Callable[[Any, Any], Any], devices: Sequence[jax.Device], shared: bool
+    function: Callable[[Any, Any], Any], devices: Sequence, shared: bool
 ) -> Callable[[Any, Any], Any]:
     """``function(model, shots)`` on every device's share of the shots; its result shared by all or split alike."""
     axis = jax.sharding.AxisType.Auto

@@ -18,8 +18,8 @@ class Survey(eqx.Module):
     """Shots. Every leaf leads with the shot axis: ``survey[3]`` is one shot, ``survey[indices]`` a mini-batch,
     ``len(survey)`` their number.
 
-    Positions are metres from the model's first node, in the axis order of the grid: ``(z,)``, ``(z, x)`` or ``(z, y,
-    x)``. They may lie anywhere on the grid, on nodes or between them. Build one by `fixed_spread` or `from_arrays`.
+    Positions are metres from the model's first node, in the axis order of the grid: ``(z,)``, ``(z, x)`` or
+    ``(z, y, x)``. They may lie anywhere on the grid. Build one by `fixed_spread` or `from_arrays`.
 
     Args:
         source: positions, ``(shots, sources, ndim)``.

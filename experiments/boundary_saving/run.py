@@ -430,14 +430,15 @@ def draw(results: common.Results, settings: Settings, found: dict[str, dict[str,
     for ax, (surface, gather) in zip(np.ravel(figure.subplots(1, len(found))), gathers.items(), strict=True):
         look = {"clim": (-limit, limit), "label": "Pressure (source units)", "title": SURFACES[surface]}
         plot.gather(gather, settings.dt, ax, receiver_x=receivers[:, 1], **look)
-        if settings.vp is None:  # two layers, whose echoes are known: a little before each its name
-            interface = (vp.shape[0] // 2 - 0.5) * spacing
-            echo = 1.5 / settings.frequency + 2 * (interface - z) / float(vp[0, 0])
-            echoes = {"direct wave": 0.0, "reflection": echo}
+        if settings.vp is None:  # two layers, whose echoes are known
+            period, velocity, interface = 1 / settings.frequency, float(vp[0, 0]), (vp.shape[0] // 2 - 0.5) * spacing
+            echo = 1.5 * period + 2 * (interface - z) / velocity
+            labels = {"direct wave ↓": 0.5 * period, "reflection ↑": echo + period}
             if surface == "free_surface":
-                echoes["first multiple"] = echo + 2 * interface / float(vp[0, 0])
-            for name, seconds in echoes.items():
-                ax.text(x / 1e3, seconds + 0.09, name, ha="center", va="top", color="tab:red")
+                labels["first multiple ↓"] = echo + 2 * interface / velocity - 0.5 * period
+            for name, seconds in labels.items():
+                box = {"facecolor": "white", "edgecolor": "none", "pad": 1.5}
+                ax.text(x / 1e3, seconds, name, ha="center", va="center", fontsize=9, bbox=box, clip_on=True)
     figure.suptitle(
         f"Shot at {x / 1e3:.2f} km. One grey scale, clipped at percentile {GATHER_PERCENTILE:g} of the magnitude"
     )
@@ -449,9 +450,11 @@ def draw_gradients(found: dict[str, dict[str, np.ndarray]], spacing: float) -> F
     """For each kind of top a row a strategy: the gradient, and its difference from plain AD, magnified."""
     rows, (nz, nx) = len(next(iter(found.values()))), next(iter(found.values()))[PLAIN].shape
     extent = tuple(i * spacing / 1e3 for i in (-0.5, nx - 0.5, nz - 0.5, -0.5))
-    figure = Figure(figsize=(6.0 * len(found), rows * (2.5 * nz / nx + 0.42) + 1.5), layout="constrained")
+    figure = Figure(figsize=(6.0 * len(found), rows * (2.35 * nz / nx + 0.4) + 1.2), layout="constrained")
     for half, (surface, gradients) in zip(np.ravel(figure.subfigures(1, len(found))), found.items(), strict=True):
         limit = float(np.percentile(np.abs(np.stack(list(gradients.values()))), GRADIENT_PERCENTILE))
+        power = math.floor(math.log10(limit))
+        gradients, limit = {s: g / 10.0**power for s, g in gradients.items()}, limit / 10.0**power
         look = {"extent": extent, "vmin": -limit, "vmax": limit, "cmap": plot.DIVERGING, "interpolation": "nearest"}
         panels = half.subplots(rows, 2, sharex=True, sharey=True, squeeze=False)
         for (left, right), (strategy, gradient) in zip(panels, gradients.items(), strict=True):
@@ -460,17 +463,18 @@ def draw_gradients(found: dict[str, dict[str, np.ndarray]], spacing: float) -> F
             left.set_ylabel("Depth (km)")
             if strategy == PLAIN:
                 right.axis("off")
-                note = "below: difference\nfrom plain AD,\nmagnified"
+                note = f"clipped at percentile\n{GRADIENT_PERCENTILE:g} of the magnitude;\n"
+                note += "below: difference\nfrom plain AD, magnified"
                 right.text(0.5, 0.5, note, ha="center", va="center", transform=right.transAxes)
                 continue
-            change = gradient.astype(np.float64) - gradients[PLAIN]
+            change = gradient - gradients[PLAIN]
             factor, text = magnification(limit, float(np.percentile(np.abs(change), GRADIENT_PERCENTILE)))
             right.imshow(factor * change, **look)
             right.set_title(f"difference {text}", fontsize=10)
         for ax in panels[-1]:
             ax.set_xlabel("Distance (km)")
-        label = f"Gradient (misfit units per m/s), clipped at percentile {GRADIENT_PERCENTILE:g} of the magnitude"
-        half.colorbar(panels[0, 0].images[0], ax=panels, location="bottom", label=label, aspect=50)
+        label = rf"Gradient ($10^{{{power}}}$ misfit units per m/s)"
+        half.colorbar(panels[0, 0].images[0], ax=panels, location="bottom", label=label, aspect=50, pad=0.01)
         half.suptitle(SURFACES[surface])
     return figure
 

@@ -1,0 +1,137 @@
+"""The experiment from end to end, small; and what it says when a stage comes too early or a model is no model."""
+
+import dataclasses
+import importlib.util
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+EXPERIMENTS = Path(__file__).parents[1] / "experiments"
+
+
+@pytest.fixture(scope="module")
+def experiment():
+    sys.path.insert(0, str(EXPERIMENTS))
+    spec = importlib.util.spec_from_file_location("boundary_saving_run", EXPERIMENTS / "boundary_saving" / "run.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    yield module
+    del sys.modules[spec.name]
+
+
+@pytest.fixture(autouse=True)
+def no_compilation_cache(experiment, monkeypatch):
+    """The command line sets one for its process, which here is that of all tests."""
+    monkeypatch.setattr(experiment.common, "use_compilation_cache", lambda folder: None)
+
+
+@pytest.fixture
+def tiny(experiment):
+    """One source, one kind of top, the strategies that say most."""
+    chosen = ("full_storage", "boundary_saving", "boundary_saving_bfloat16", "boundary_saving_int8")
+    return experiment.Settings(
+        shape=(24, 40), dt=2e-3, steps=300, frequency=8.0, shots=1, absorber_width=8, smoothing=3.0, repeats=1,
+        strategies=chosen, surfaces=("free_surface",),
+    )  # fmt: skip
+
+
+def test_runs_end_to_end_and_the_numbers_stand_up(experiment, tiny, tmp_path, monkeypatch, capsys):
+    # compiling is most of the time; programs this small need no optimising
+    monkeypatch.setenv("XLA_FLAGS", "--xla_backend_optimization_level=0")
+    results = experiment.common.Results(tmp_path / "out")
+    experiment.run(results, tiny)
+
+    summary = json.loads(results.path("summary.json").read_text())
+    found = summary["strategies"]["free_surface"]
+    assert list(found) == list(tiny.strategies)
+    assert found["full_storage"]["difference"] == 0.0
+    assert found["boundary_saving"]["difference"] < 1e-5  # rounding, grown over 300 steps there and back
+    # 8 and 7 significant bits: bfloat16 has one for each value, int8 shares a scale among a block
+    assert 1e-6 < found["boundary_saving_bfloat16"]["difference"] < found["boundary_saving_int8"]["difference"] < 1e-2
+    assert summary["float64"]["free_surface"]["boundary_saving"] < 1e-13
+    assert 1e-9 < summary["float64"]["free_surface"]["float32_plain"] < 1e-3
+    for row in (*found.values(), summary["forward"]["free_surface"]):
+        assert row["seconds"] > 0
+        assert row["measured_bytes"] > 0
+        assert row["compiled_bytes"] > 0
+    # a padded field of 34 x 60 cells in float32 at each step; the kernel's pages and threads blur some 0.1 MB
+    assert found["full_storage"]["measured_bytes"] > 0.8 * found["full_storage"]["compiled_bytes"] > 300 * 34 * 60 * 4
+    assert found["boundary_saving"]["measured_bytes"] < 0.4 * found["full_storage"]["measured_bytes"]
+
+    gradient = np.load(results.path("gradient_free_surface_boundary_saving.npy"))
+    assert gradient.shape == tiny.shape
+    assert gradient.dtype == np.float32
+    assert {path.name for path in results.path("figures").iterdir()} == {"models.png", "gathers.png", "gradients.png"}
+    assert len(results.metrics()) == len(tiny.strategies)
+    assert not [path for path in results.folder.rglob(".*")]  # nothing half written
+    assert results.path("table.md").read_text() in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("stage", ["model", "gradients", "compare"])
+def test_a_stage_in_an_empty_folder_says_which_comes_first(experiment, tmp_path, stage):
+    with pytest.raises(experiment.common.UserError, match=r"config\.json is missing: run --stage make first"):
+        experiment.main(experiment.Options(stage=stage, out=tmp_path / "out"))
+
+
+def test_gradients_without_data_and_comparison_without_gradients(experiment, tiny, tmp_path):
+    results = experiment.common.Results(tmp_path)
+    experiment.run(results, tiny, ("make",))
+    with pytest.raises(experiment.common.UserError, match=r"data_free_surface\.npy is missing: run --stage model"):
+        experiment.run(results, None, ("gradients",))
+    with pytest.raises(experiment.common.UserError, match=r"gradient_.* is missing: run --stage gradients first"):
+        experiment.run(results, None, ("compare",))
+
+
+def test_settings_survive_the_folder(experiment, tiny, tmp_path):
+    results = experiment.common.Results(tmp_path)
+    experiment.run(results, tiny, ("make",))
+    assert experiment.load_settings(results) == tiny
+
+
+def test_a_model_of_the_users_sets_the_time_axis(experiment, tmp_path):
+    vp = np.full((30, 50), 4000.0)
+    np.save(tmp_path / "vp.npy", vp)
+    options = experiment.Options(out=tmp_path / "out", vp=tmp_path / "vp.npy", spacing=5.0)
+    settings = experiment.resolve(options)
+    assert settings.shape == (30, 50)
+    assert settings.dt < settings.grid.stable_dt(4000.0, settings.space_order)
+    assert settings.steps * settings.dt > 1.5 * 50 * 5.0 / 4000.0
+    experiment.make(experiment.common.Results(tmp_path / "out"), settings)
+    assert (np.load(tmp_path / "out" / "start.npy") == 4000.0).all()
+
+
+@pytest.mark.parametrize(
+    ("model", "changes", "sentence"),
+    [
+        (None, {}, "there is no file"),
+        (np.ones(5), {}, "has shape .* of 2 axes"),
+        (np.full((9, 9), np.nan), {}, "81 cells that are NaN"),
+        (np.zeros((9, 9)), {}, "positive everywhere"),
+        (np.array([["a"]]), {}, "not a .npy file of real numbers"),
+        (np.full((30, 50), 2000.0), {"spacing": None}, "needs --spacing"),
+        (np.full((30, 50), 2000.0), {"vp": None}, "give it by --vp"),
+        (np.full((30, 50), 2000.0), {"stage": "model"}, "leave out --vp"),
+    ],
+)
+def test_what_a_user_can_mend_is_one_sentence(experiment, tmp_path, model, changes, sentence):
+    if model is not None:
+        np.save(tmp_path / "vp.npy", model)
+    options = experiment.Options(out=tmp_path / "out", vp=tmp_path / "vp.npy", spacing=10.0)
+    with pytest.raises(experiment.common.UserError, match=sentence):
+        experiment.main(dataclasses.replace(options, **changes))
+
+
+def test_an_error_of_the_users_ends_the_program_without_a_traceback(experiment, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["run.py", "--stage", "compare", "--out", str(tmp_path / "out")])
+    with pytest.raises(SystemExit) as stop:
+        experiment.common.main(experiment.main, experiment.Options)
+    assert stop.value.code == 2
+    said = capsys.readouterr().err.strip()
+    assert said.startswith("error: ")
+    assert "\n" not in said
