@@ -30,8 +30,8 @@ Array = np.ndarray
 class Options:
     """Acoustic full waveform inversion of a synthetic model, in two frequency bands, with mini-batches of shots."""
 
-    preset: Literal["quick", "full"] = "quick"
-    """How much to compute: quick takes under 3 minutes on 2 cores."""
+    preset: Literal["tiny", "quick", "full"] = "quick"
+    """How much to compute: tiny a few seconds (to see that it runs), quick under 3 minutes on 2 cores, full hours."""
     stage: Literal["make", "model", "invert", "compare", "all"] = "all"
     """Make the models; model the data; invert; compare. Each reads what the one before wrote in the output folder."""
     out: Path = Path("runs/first_inversion")
@@ -63,6 +63,7 @@ class Preset:
 
 
 PRESETS = {
+    "tiny": Preset((40, 80), 50.0, shots=3, shots_per_iteration=2, iterations=(3, 3), duration=1.5),
     "quick": Preset((100, 300), 30.0, shots=16, shots_per_iteration=8, iterations=(20, 45)),
     "full": Preset((150, 460), 20.0, shots=40, shots_per_iteration=10, iterations=(40, 60, 80),
                    frequencies=(3.0, 5.0, 8.0), rates=(25.0, 20.0, 15.0)),
