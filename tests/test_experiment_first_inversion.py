@@ -32,8 +32,8 @@ def test_inverts_a_model_of_the_user_and_leaves_what_it_promises(model_file, tmp
     assert done.returncode == 0, done.stderr
     out = tmp_path / "out"
     summary = json.loads((out / "summary.json").read_text())
-    # measured 8.6 % to 7.0 % in 2 x 3 iterations; a wrong sign of the gradient makes it rise
-    assert summary["model error at the end, %"] < 0.95 * summary["model error at the start, %"]
+    # measured 8.6 % to 6.4 % in 2 x 3 iterations; a wrong sign of the gradient makes it rise
+    assert summary["model error at the end, %"] < 0.85 * summary["model error at the start, %"]
     assert np.load(out / "final_vp.npy").shape == (24, 40)
     water = np.load(out / "true_vp.npy")[:6]
     np.testing.assert_array_equal(np.load(out / "final_vp.npy")[:6], water)
