@@ -4,14 +4,14 @@ That they agree over dimensions, orders, boundaries and all inputs stands in tes
 """
 
 import dataclasses
-import math
+import functools
 from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from test_gradients import STRATEGIES, jit, problem, relative
+from test_gradients import SAME, STRATEGIES, jit, problem, relative
 
 import jaxfwi as jf
 from jaxfwi.equations.acoustic import State
@@ -30,6 +30,13 @@ def gradient(simulator, model, shot, observed):
     return jit(jax.grad(misfit, (0, 1)))(model, shot)
 
 
+def summed(simulator, model, survey, observed, **options):
+    """Misfit and gradient over all shots."""
+    return jit(lambda *shots: jf.misfit_and_gradient(simulator, jf.misfits.l2, *shots, **options))(
+        model, survey, observed
+    )
+
+
 def many_shots(shots, shape=(20,), seed=5, **options):
     """A simulator, a model, a survey of several shots with sources and receivers on nodes, and observed data."""
     simulator, model, _ = problem(shape, seed=seed, **options)
@@ -37,9 +44,8 @@ def many_shots(shots, shape=(20,), seed=5, **options):
     source = rng.integers(0, grid.shape, (shots, 1, grid.ndim)) * np.asarray(grid.spacing)
     receiver = rng.integers(0, grid.shape, (shots, 3, grid.ndim)) * np.asarray(grid.spacing)
     safe = grid.safe_frequency(float(model.vp.min()), simulator.space_order)
-    survey = jf.Survey.from_arrays(source, receiver, jf.ricker(grid, safe / 1.8))
-    observed = jnp.asarray(rng.uniform(0.5, 1.5, (shots, 1, 1, 1))) * jf.simulate(simulator, model, survey)
-    return simulator, model, survey, observed
+    survey = jf.Survey.from_arrays(source, receiver, jf.ricker(grid, safe / 1.8)).on_nodes(grid)
+    return simulator, model, survey, jnp.asarray(rng.standard_normal((shots, grid.nt, 3, 1)))
 
 
 def test_single_precision():
@@ -51,22 +57,25 @@ def test_single_precision():
         ours = gradient(remember(simulator, memory), model, shot, observed)
         for a, b in zip(jax.tree.leaves(ours), jax.tree.leaves(reference), strict=True):
             assert a.dtype == jnp.float32
-            print(name, relative(a, b))
+            # Rounding of 100 steps, 6e-8 each. Measured: 3.1e-6 by receiver positions, 1.4e-6 at most by the others.
+            assert relative(a, b) < 1e-5, name
 
 
+@pytest.mark.telling
 def test_the_same_at_each_call():
-    ours, other = many_shots(2, (7, 9), free_surface=True), many_shots(3, (16,))
+    ours, other = many_shots(2, (7, 9), free_surface=True), many_shots(1, (9,))
     gradients = []
     for memory in STRATEGIES.values():
         simulator, *arguments = ours
-        first = jf.misfit_and_gradient(remember(simulator, memory), jf.misfits.l2, *arguments)
-        jf.misfit_and_gradient(remember(other[0], memory), jf.misfits.l2, *other[1:])
-        second = jf.misfit_and_gradient(remember(simulator, memory), jf.misfits.l2, *arguments)
+        run = jit(functools.partial(jf.misfit_and_gradient, remember(simulator, memory), jf.misfits.l2))
+        first = run(*arguments)
+        summed(remember(other[0], memory), *other[1:])
+        second = run(*arguments)
         assert first[0] == second[0]
         np.testing.assert_array_equal(first[1].vp, second[1].vp)
         gradients.append(first[1].vp)
-    print(relative(gradients[1], gradients[0]))
-    print(relative(gradients[2], gradients[0]))
+    assert relative(gradients[1], gradients[0]) < SAME
+    assert relative(gradients[2], gradients[0]) < SAME
 
 
 def test_number_of_segments():
@@ -75,49 +84,45 @@ def test_number_of_segments():
     assert nt % 7
     observed = jnp.zeros((nt, 3, 1))
     reference = gradient(remember(simulator, jf.FullStorage()), model, shot, observed)
-    for segments in (1, 7, nt, nt + 50):
+    for segments in (1, 7, nt + 50):
         ours = gradient(remember(simulator, jf.Checkpointing(segments)), model, shot, observed)
         for a, b in zip(jax.tree.leaves(ours), jax.tree.leaves(reference), strict=True):
-            print(segments, relative(a, b))
+            # The same steps, compiled otherwise. Measured: 1.4e-14.
+            assert relative(a, b) < 1e-12, segments
 
 
-@pytest.mark.parametrize("memory", ["full", "boundary"])
-def test_batches(memory):
+def test_batches_and_single_shots():
     simulator, model, survey, observed = many_shots(5)
-    simulator = remember(simulator, STRATEGIES[memory])
+    value, total = summed(simulator, model, survey, observed)
+    one = jit(lambda *shot: jf.misfit_and_gradient(simulator, jf.misfits.l2, *shot))
+    one_by_one = [one(model, survey[i : i + 1], observed[i : i + 1]) for i in range(5)]
+    # Sums of five, and batched steps compiled otherwise. Measured: 7.1e-15.
+    assert relative(sum(v for v, _ in one_by_one), value) < 1e-12
+    assert relative(sum(g.vp for _, g in one_by_one), total.vp) < 1e-12
+    for batch in (2, 3):
+        v, g = summed(simulator, model, survey, observed, batch=batch)
+        assert relative(v, value) < 1e-12
+        assert relative(g.vp, total.vp) < 1e-12
+    each = jnp.stack([simulator(model, survey[i]) for i in range(5)])
+    for batch in (1, 3, 7):
+        assert relative(jf.simulate(simulator, model, survey, batch=batch), each) < 1e-12
 
-    def summed(batch, shots=slice(None)):
-        return jf.misfit_and_gradient(simulator, jf.misfits.l2, model, survey[shots], observed[shots], batch=batch)
 
-    value, total = summed(1)
-    one_by_one = [summed(1, slice(i, i + 1)) for i in range(5)]
-    print(relative(sum(v for v, _ in one_by_one), value), relative(sum(g.vp for _, g in one_by_one), total.vp))
-    for batch in (2, 3, 7):
-        v, g = summed(batch)
-        print(batch, relative(v, value), relative(g.vp, total.vp))
-        if memory == "full":
-            data = jf.simulate(simulator, model, survey, batch=batch)
-            print(batch, relative(data, jf.simulate(simulator, model, survey)))
-
-
-RINGS = {
-    "float32": (0,1),
-    "bfloat16": (0,1),
-    "float16": (0,1),
-    "int8": (0,1),
-}
+# Errors of the gradient in its largest value. Measured, with wavelets of three sizes: 2.6e-9 to 3.7e-9, 2.1e-4 to
+# 2.9e-4, 2.13e-5, 9.39e-4. Below the lower bound the option would not act.
+RINGS = {"float32": (1e-9, 2e-8), "bfloat16": (1e-4, 1.5e-3), "float16": (1e-5, 1e-4), "int8": (2e-4, 2.5e-3)}
 
 
 def test_short_rings():
-    simulator, model, shot = problem((15, 14))
-    observed = jnp.zeros((simulator.grid.nt, 3, 1))
+    simulator, model, survey, _ = many_shots(1, (15, 14))
+    shot, observed = survey[0], jnp.zeros((simulator.grid.nt, 3, 1))
 
     def by_model(memory):
-        run = jit(
-            jax.grad(lambda vp, wavelet: jf.misfits.l2(
-                remember(simulator, memory)(jf.Acoustic(vp=vp), dataclasses.replace(shot, wavelet=wavelet)), observed
-            ))
-        )
+        def misfit(vp, wavelet):
+            data = remember(simulator, memory)(jf.Acoustic(vp=vp), dataclasses.replace(shot, wavelet=wavelet))
+            return jf.misfits.l2(data, observed)
+
+        run = jit(jax.grad(misfit))
         return lambda size: run(model.vp, size * shot.wavelet)
 
     exact = by_model(jf.BoundarySaving())(1.0)
@@ -125,7 +130,23 @@ def test_short_rings():
     for dtype, (low, high) in RINGS.items():
         run = by_model(jf.BoundarySaving(dtype))
         errors = [relative(run(size) / size**2, exact) for size in (1.0, 1e-12, 1e12)]
-        print(dtype, errors)
+        assert low < min(errors), dtype
+        assert max(errors) < high, dtype
+        if dtype in ("float16", "int8"):
+            # The same parts of a block's largest value, itself rounded to float32. Measured: 3e-4 of the error.
+            assert max(errors) < 1.01 * min(errors), dtype
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16", "int8"])
+def test_short_rings_refuse_second_derivatives(dtype):
+    simulator, model, shot = problem((9,), absorber=jf.CPML(width=1))
+    simulator = remember(simulator, jf.BoundarySaving(dtype))
+    by_model = jax.grad(lambda m: jnp.sum(simulator(m, shot) ** 2))
+    message = r"gradients only, not second derivatives: use memory=BoundarySaving\(\)"
+    with pytest.raises(ValueError, match=message):
+        jax.jvp(by_model, (model,), (model,))
+    with pytest.raises(ValueError, match=message):
+        jax.grad(lambda m: jnp.sum(by_model(m).vp))(model)
 
 
 class Damped(jf.WaveEquation):
@@ -174,8 +195,12 @@ def test_an_equation_that_loses_energy():
     )
     assert isinstance(full[0], Damped)
     for a, b in zip(jax.tree.leaves(checkpoints), jax.tree.leaves(full), strict=True):
-        print(relative(a, b))
-    with pytest.raises(ValueError, match=r"BoundarySaving cannot rebuild .* Damped, which loses energy.*Checkpointing\(\)"):
+        # The same steps, compiled otherwise. Measured: 4.2e-15.
+        assert relative(a, b) < 1e-12
+        assert float(jnp.abs(b).max()) > 0.0
+    with pytest.raises(
+        ValueError, match=r"BoundarySaving cannot rebuild .* Damped, which loses energy.*Checkpointing\(\)"
+    ):
         simulator(damped, shot)
 
 
@@ -205,16 +230,38 @@ def boundary():
     return temporary_bytes(200), temporary_bytes(400)
 
 
-def test_memory_of_the_ring(boundary):
-    # per step two cells (the stencil's reach at order 4) on each of the four sides, and the data of 48 receivers
+def test_memory_is_the_ring_and_the_data(boundary):
+    # At order 4 the stencil reaches two cells. Every step keeps so many on each of the four sides, and the data of 48
+    # receivers. Measured: 3367 bytes a step against 3264 by count.
     ring, data = 2 * 2 * (40 + 50), 48
-    print((boundary[1] - boundary[0]) / 200, 8*(ring+data))
-    full= temporary_bytes(400, memory=jf.FullStorage())
-    print(full/boundary[1])
-    print("off", temporary_bytes(400, on_nodes=False), boundary[1], 400*48*64*8)
-    h = temporary_bytes(200, hessian=True), temporary_bytes(400, hessian=True)
-    print("h", h[0]/boundary[0], h[1]/boundary[1], (h[1]-h[0])/200/8)
-    w = temporary_bytes(200, differentiate_absorber=True), temporary_bytes(400, differentiate_absorber=True)
-    padded=(40+16)*(50+16)
-    mem=2*2*6*(66+56)
-    print("whole", (w[1]-w[0])/200, 8*(padded-2000+mem+48))
+    assert (boundary[1] - boundary[0]) / 200 == pytest.approx(8 * (ring + data), rel=0.1)
+    # The rest is the working set: measured 25 fields of the padded grid.
+    assert boundary[0] - 200 * 8 * (ring + data) < 40 * 8 * 60 * 70
+    # On this small model; tests/test_cost.py has a larger one. Measured: 10.7.
+    assert temporary_bytes(400, memory=jf.FullStorage()) > 8 * boundary[1]
+
+
+def test_memory_with_the_absorber_differentiated():
+    # Every step keeps all the layer: its cells, and two memory variables for each damped cell of a side.
+    layer = (40 + 16) * (50 + 16) - 40 * 50
+    memory = 2 * 2 * 6 * (40 + 16 + 50 + 16)
+    growth = (
+        temporary_bytes(400, differentiate_absorber=True) - temporary_bytes(200, differentiate_absorber=True)
+    ) / 200
+    # Measured: 37408 bytes a step against 37376 by count.
+    assert growth == pytest.approx(8 * (layer + memory + 48), rel=0.1)
+
+
+def test_memory_of_positions_that_nobody_differentiates(boundary):
+    # 64 nodes for each of 48 receivers at every step serve the derivative by positions alone.
+    samples = 400 * 48 * 64 * 8
+    # Measured: 0.7 % of them, which are the weights.
+    assert temporary_bytes(400, on_nodes=False) - boundary[1] < 0.03 * samples
+
+
+def test_memory_of_a_hessian_product(boundary):
+    product = temporary_bytes(200, hessian=True), temporary_bytes(400, hessian=True)
+    # Ring and data, and the tangents of both. Measured: 2.1 times the gradient, and 1.97 times its growth.
+    assert product[0] < 3.5 * boundary[0]
+    assert product[1] < 3.5 * boundary[1]
+    assert product[1] - product[0] < 2.5 * (boundary[1] - boundary[0])
