@@ -105,7 +105,8 @@ def invert(
     for name, like in (("mask", mask), ("lower bounds", lower), ("upper bounds", upper)):
         _check_like(name, like, model)
     if resume is None:
-        unknowns: Any = jax.tree.map(jnp.asarray, model)
+        # with an explicit dtype, so that the second iteration's model is no other type to the compiler (weak types)
+        unknowns: Any = jax.tree.map(lambda x: jnp.asarray(x, jnp.result_type(x)), model)
         resume = InversionState(0, unknowns, None, None, optimizer.init(unknowns))
     update = functools.partial(_update, simulator, misfit, optimizer, batch, static(devices))
     return _iterate(

@@ -46,7 +46,7 @@ def problem(shape, *, order=4, seed=0, sources=2, receivers=3, spacing=(10.0, 12
 
 
 def dot(a, b):
-    return float(sum(jnp.vdot(x, y) for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True)))
+    return sum(jnp.vdot(x, y) for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True))
 
 
 def relative(a, b):

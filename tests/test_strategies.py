@@ -49,7 +49,7 @@ def many_shots(shots, shape=(20,), seed=5, **options):
 
 
 def test_single_precision():
-    simulator, model, shot = problem((9, 11), free_surface=True, absorber=jf.CPML(width=((0, 3), (4, 1))))
+    simulator, model, shot = problem((17,), free_surface=True, absorber=jf.CPML(width=3))
     model, shot = jax.tree.map(lambda x: x.astype(jnp.float32), (model, shot))
     observed = jnp.zeros((simulator.grid.nt, 3, 1), jnp.float32)
     reference = gradient(remember(simulator, STRATEGIES["full"]), model, shot, observed)
@@ -58,6 +58,7 @@ def test_single_precision():
         for a, b in zip(jax.tree.leaves(ours), jax.tree.leaves(reference), strict=True):
             assert a.dtype == jnp.float32
             # Rounding of 100 steps, 6e-8 each. Measured: 3.1e-6 by receiver positions, 1.4e-6 at most by the others.
+            print(name, relative(a, b))
             assert relative(a, b) < 1e-5, name
 
 
