@@ -16,6 +16,7 @@ import numpy as np
 from jax import Array, lax
 
 from jaxfwi import stencils
+from jaxfwi.checks import whole
 from jaxfwi.grid import Grid
 from jaxfwi.linear import linear_operator
 
@@ -37,7 +38,7 @@ class CPML:
         width: damped cells, one number for all sides, or ``((top, bottom), (left, right))`` with a pair per axis (near
             side, far side). A side of width 0 has no layer: fields are zero beyond it, and it reflects.
         velocity: speed in m/s at which the layer is tuned. Waves at half or twice this speed are still absorbed well;
-            set it when a model's speeds are far from the default.
+            set it when a model's speeds are far from the default, or for less of fast waves that graze the layer.
         frequency: dominant frequency in Hz, which sets the frequency shift. The effect is small.
         reflection: amplitude reflected at normal incidence in theory; the grid adds its own.
 
@@ -54,14 +55,17 @@ class CPML:
     reflection: float = 1e-5
 
     def __post_init__(self):
-        width = self.width
-        if not isinstance(width, int):
-            width = tuple(tuple(int(w) if w == int(w) else w for w in pair) for pair in width)
-            object.__setattr__(self, "width", width)
-            if any(len(pair) != 2 for pair in width):
-                raise ValueError(f"CPML width must be a whole number or a (near, far) pair per axis, got {self.width}.")
-        if any(not isinstance(w, int) or w < 0 for w in np.ravel(np.asarray(width, dtype=object))):
-            raise ValueError(f"CPML width must be whole numbers of cells, 0 or more, got {self.width}.")
+        given: Any = self.width
+        if np.ndim(given) == 0:
+            width = whole("CPML width", given, 0)
+        elif np.ndim(given) == 2 and np.shape(given)[1] == 2:
+            width = tuple((whole("CPML width", near, 0), whole("CPML width", far, 0)) for near, far in given)
+        else:
+            raise ValueError(
+                f"CPML width must be a whole number or a (near, far) pair per axis, as ((0, 20), (20, 20)), got "
+                f"{self.width}."
+            )
+        object.__setattr__(self, "width", width)
         if not (self.velocity > 0 and self.frequency > 0 and 0 < self.reflection < 1):
             raise ValueError(
                 f"CPML velocity and frequency must be positive and reflection between 0 and 1, got {self}."
@@ -162,8 +166,8 @@ class Derivative:
         """The dense Laplacian, what must be added to it (at the free surface, in the slabs), and the new memory
         variables.
 
-        In a slab the stretched second derivative is ``D2 u + D1 psi + zeta`` with ``psi = b psi + a D1 u`` and
-        ``zeta = b zeta + a (D2 u + D1 psi)`` (Pasalic & McGarry 2010).
+        In a slab the stretched second derivative is ``D2 u + D1 psi + zeta`` with ``psi = b psi + a D1 u`` and ``zeta =
+        b zeta + a (D2 u + D1 psi)`` (Pasalic & McGarry 2010).
         """
         u, memory = operands
         patches, new_memory = self._surface_images(u), []

@@ -2,7 +2,8 @@
 
 On a node: that node alone. Between nodes: a Kaiser-windowed sinc over eight nodes an axis (Hicks 2002, Geophysics 67,
 156-165), mirrored with its sign turned at a free surface. Weights are smooth functions of the position, so that
-positions can be differentiated.
+positions can be differentiated. The sinc's short reach leaves an error of about 0.1 % of the amplitude for each axis on
+which a point lies between nodes, at 4 points per wavelength and more; it does not fall with finer grids.
 """
 
 import itertools

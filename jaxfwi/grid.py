@@ -8,6 +8,7 @@ from functools import lru_cache
 import numpy as np
 
 from jaxfwi import stencils
+from jaxfwi.checks import whole
 
 __all__ = ["Grid"]
 
@@ -36,9 +37,9 @@ class Grid:
     nt: int
 
     def __init__(self, shape: Sequence[int] | int, spacing: Sequence[float] | float, dt: float, nt: int):
-        shape = tuple(np.atleast_1d(shape).tolist())
-        if not 1 <= len(shape) <= 3 or any(not isinstance(n, int) or n < 1 for n in shape):
-            raise ValueError(f"shape must be one to three positive whole numbers of cells, got {shape}.")
+        shape = tuple(whole("shape", n, 1) for n in np.atleast_1d(shape).tolist())
+        if not 1 <= len(shape) <= 3:
+            raise ValueError(f"shape must be one to three numbers of cells, got {shape}.")
         spacing = tuple(float(h) for h in np.atleast_1d(spacing))
         spacing = spacing * len(shape) if len(spacing) == 1 else spacing
         if len(spacing) != len(shape):
@@ -47,9 +48,7 @@ class Grid:
             raise ValueError(f"spacing must be positive metres, got {spacing}.")
         if not (math.isfinite(dt) and dt > 0):
             raise ValueError(f"dt must be a positive number of seconds, got {dt}.")
-        if nt != int(nt) or nt < 1:
-            raise ValueError(f"nt must be a positive whole number of time samples, got {nt}.")
-        for name, value in {"shape": shape, "spacing": spacing, "dt": float(dt), "nt": int(nt)}.items():
+        for name, value in {"shape": shape, "spacing": spacing, "dt": float(dt), "nt": whole("nt", nt, 1)}.items():
             object.__setattr__(self, name, value)
 
     def __repr__(self) -> str:

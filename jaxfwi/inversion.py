@@ -1,6 +1,7 @@
 """The inversion loop as a generator of states."""
 
 import functools
+import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -12,6 +13,7 @@ import optax
 from jax import Array
 
 from jaxfwi import misfits
+from jaxfwi.checks import whole
 from jaxfwi.equations.base import WaveEquation
 from jaxfwi.shots import Devices, _misfit_and_gradient, admit, check_observed, static
 from jaxfwi.simulator import Simulator
@@ -63,7 +65,9 @@ def invert(
         survey: the shots.
         observed: data ``(shots, time, receivers, components)``.
         optimizer: any optax optimiser, those with a line search too; a learning rate is in the parameter's unit if the
-            optimiser normalises gradients, as Adam does.
+            optimiser normalises gradients, as Adam does. Others, as SGD and L-BFGS, see the gradient's own scale: in
+            single precision multiply the misfit by a large number for them. Pass the same object when you go on: a new
+            one compiles a new program.
         iterations: how many to end at.
         misfit: ``misfit(predicted, observed)`` of one shot's data.
         shots_per_iteration: size of the mini-batches; by default all shots. Each epoch draws its batches anew without
@@ -71,7 +75,8 @@ def invert(
         seed: of the mini-batches.
         mask: like the model, with numbers or booleans by which gradient and update are multiplied: 0 in cells to be
             left alone, as a water column.
-        bounds: lower and upper limit, each like the model, with arrays or numbers for leaves.
+        bounds: lower and upper limit, each None or like the model, with arrays or numbers for leaves. Masked cells
+            may lie beyond.
         batch: shots computed at once on a device.
         devices: to share the shots among, as for `simulate`.
         resume: a state yielded before, to go on from; `model` then only says what to expect.
@@ -81,8 +86,8 @@ def invert(
 
     Raises:
         ValueError: before the first iteration for input that cannot be simulated, masks or bounds of another shape; in
-            a later one if the model has become one that cannot be simulated.
-        FloatingPointError: if the misfit or the updated model is not finite, naming the iteration.
+            a later one if the update has made a model that is not finite or cannot be simulated.
+        FloatingPointError: if the misfit is not finite, naming the iteration.
 
     >>> import jax.numpy as jnp, optax, jaxfwi as jf
     >>> grid = jf.Grid(shape=(20, 20), spacing=10.0, dt=1e-3, nt=200)
@@ -94,29 +99,36 @@ def invert(
     >>> [state.iteration for state in states]
     [1, 2]
     """
-    survey = admit(simulator, model, survey, batch)
-    check_observed(simulator, model, survey, observed)
-    shots = len(survey) if shots_per_iteration is None else shots_per_iteration
-    if shots != int(shots) or not 1 <= shots <= len(survey):
-        raise ValueError(f"shots_per_iteration must lie between 1 and the {len(survey)} shots, got {shots}.")
-    if iterations != int(iterations) or iterations < 1:
-        raise ValueError(f"iterations must be a positive whole number, got {iterations}.")
+    survey = admit(simulator, model, survey)
+    check_observed(simulator, model, survey, observed, misfit)
+    shots = len(survey) if shots_per_iteration is None else whole("shots_per_iteration", shots_per_iteration, 1)
+    if shots > len(survey):
+        raise ValueError(f"shots_per_iteration is {shots} but the survey has {len(survey)} shots.")
+    iterations, batch = whole("iterations", iterations, 1), whole("batch", batch, 1)
+    if not isinstance(optimizer, optax.GradientTransformation):
+        raise ValueError(f"optimizer must be one of optax, as optax.adam(10.0), got {optimizer!r}.")
     lower, upper = bounds if bounds is not None else (None, None)
     for name, like in (("mask", mask), ("lower bounds", lower), ("upper bounds", upper)):
         _check_like(name, like, model)
-    if resume is None:
-        # with an explicit dtype, so that the second iteration's model is no other type to the compiler (weak types)
-        unknowns: Any = jax.tree.map(lambda x: jnp.asarray(x, jnp.result_type(x)), model)
-        resume = InversionState(0, unknowns, None, None, optimizer.init(unknowns))
+    if lower is not None and upper is not None:
+        crossed = jax.tree.map(lambda a, b: bool(np.any(np.asarray(a) > np.asarray(b))), lower, upper)
+        if any(jax.tree.leaves(crossed)):
+            raise ValueError("bounds must be (lower, upper), but somewhere the lower one is above the upper one.")
+    # with an explicit dtype, so that the second iteration's model is no other type to the compiler (weak types)
+    unknowns: Any = jax.tree.map(lambda x: jnp.asarray(x, jnp.result_type(x)), model)
+    start = InversionState(0, unknowns, None, None, optimizer.init(unknowns))
+    if resume is not None:
+        _check_resume(resume, start, iterations)
+        start = resume
     update = functools.partial(_update, simulator, misfit, optimizer, batch, static(devices))
     return _iterate(
-        simulator, update, resume, survey, jnp.asarray(observed), shots, iterations, seed, (mask, lower, upper)
+        simulator, update, start, survey, jnp.asarray(observed), shots, iterations, seed, (mask, lower, upper)
     )
 
 
 def _iterate(simulator, update, state, survey, observed, shots, iterations, seed, limits) -> Iterator[InversionState]:
     while state.iteration < iterations:
-        i = state.iteration
+        i = int(state.iteration)
         indices = None if shots == len(survey) else jnp.asarray(mini_batch(len(survey), shots, i, seed))
         value, gradient, model, optimizer_state = update(
             state.model, state.optimizer_state, survey, observed, indices, limits
@@ -133,6 +145,12 @@ def _iterate(simulator, update, state, survey, observed, shots, iterations, seed
                 f"iteration {i + 1} has made a model that cannot be simulated: {error} Set bounds=(lower, upper) or "
                 "lower the learning rate."
             ) from None
+        if i == 0 and all(bool(jnp.array_equal(a, b)) for a, b in _pairs(model, state.model)):
+            warnings.warn(
+                "the first update has not changed the model at all: it is below its rounding. Raise the learning rate, "
+                "or multiply the misfit by a large number for optimisers that see its scale, as L-BFGS.",
+                stacklevel=2,
+            )
         state = InversionState(i + 1, model, value, gradient, optimizer_state)
         yield state
 
@@ -164,10 +182,14 @@ def _update(simulator, misfit, optimizer, batch, devices, model, optimizer_state
         grad=gradient,
         value_fn=_with_gradient(value_and_gradient),
     )
-    model = optax.apply_updates(model, _masked(updates, mask))
+    new = optax.apply_updates(model, _masked(updates, mask))
     if lower is not None:
-        model = jax.tree.map(jnp.clip, model, lower, upper)
-    return value, gradient, model, optimizer_state
+        new = jax.tree.map(jnp.maximum, new, lower)
+    if upper is not None:
+        new = jax.tree.map(jnp.minimum, new, upper)
+    if mask is not None:  # what is masked stays as it is, outside the bounds too
+        new = jax.tree.map(lambda x, old, m: jnp.where(jnp.asarray(m) == 0, old, x), new, model, mask)
+    return value, gradient, new, optimizer_state
 
 
 def _with_gradient(value_and_gradient: Callable) -> Callable:
@@ -185,14 +207,29 @@ def _masked(tree: Any, mask: Any) -> Any:
     return tree if mask is None else jax.tree.map(lambda x, m: x * jnp.asarray(m, x.dtype), tree, mask)
 
 
+def _pairs(a: Any, b: Any) -> zip:
+    return zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True)
+
+
 def _check_like(name: str, like: Any, model: WaveEquation) -> None:
     """Masks and bounds have the model's structure, and leaves of its shape or numbers."""
     if like is None:
         return
     if jax.tree.structure(like) != jax.tree.structure(model):
-        raise ValueError(f"{name} must be a {type(model).__name__} as the model is, got {type(like).__name__}.")
-    for leaf, parameter in zip(jax.tree.leaves(like), jax.tree.leaves(model), strict=True):
+        raise ValueError(f"{name} must be like the model, {type(model).__name__}(...), got {type(like).__name__}.")
+    for leaf, parameter in _pairs(like, model):
         if jnp.shape(leaf) not in ((), jnp.shape(parameter)):
             raise ValueError(
                 f"{name} must be numbers or arrays of the model's shape {jnp.shape(parameter)}, got {jnp.shape(leaf)}."
             )
+
+
+def _check_resume(resume: InversionState, start: InversionState, iterations: int) -> None:
+    """A state to go on from is one of this model and this optimiser, and not yet at the end."""
+    for name in ("model", "optimizer_state"):
+        old, new = getattr(resume, name), getattr(start, name)
+        same = jax.tree.structure(old) == jax.tree.structure(new)
+        if not same or any(jnp.shape(a) != jnp.shape(b) for a, b in _pairs(old, new)):
+            raise ValueError(f"resume has another {name} than this inversion: give the model and optimizer it had.")
+    if int(resume.iteration) >= iterations:
+        raise ValueError(f"iterations must be above the {int(resume.iteration)} already made, got {iterations}.")

@@ -31,8 +31,7 @@ def linear_operator(
     Args:
         apply: function of two PyTrees, linear in the second.
         transpose: ``transpose(residuals, cotangents)`` with cotangents like the output of `apply`, returning a PyTree
-            like `operands`. Both should be hashable by value (methods of frozen dataclasses are), so that equal
-            programs are recognised as equal.
+            like `operands`.
         residuals: PyTree on which `apply` may depend in any differentiable way.
         operands: PyTree of floating-point arrays.
 

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from jax import Array, lax
 
 from jaxfwi import ring
+from jaxfwi.checks import whole
 from jaxfwi.linear import linear_operator
 from jaxfwi.propagation import Inputs, Places, Propagation
 
@@ -49,8 +50,8 @@ class Checkpointing:
     segments: int | None = None
 
     def __post_init__(self):
-        if self.segments is not None and (self.segments != int(self.segments) or self.segments < 1):
-            raise ValueError(f"Checkpointing segments must be a whole number of at least 1, got {self.segments}.")
+        if self.segments is not None:
+            object.__setattr__(self, "segments", whole("Checkpointing segments", self.segments, 1))
 
     def run(self, propagation: Propagation, places: Places, inputs: Inputs) -> Array:
         """Data of one shot, ``(time, receivers, components)``."""

@@ -39,7 +39,7 @@ class Inputs(NamedTuple):
 
 @dataclass(frozen=True)
 class Source:
-    """The sources at one time step: adds their amount to a field, or takes it away again."""
+    """The sources at one time step."""
 
     fields: tuple[str, ...]
     coupling: Coupling
@@ -48,10 +48,6 @@ class Source:
     def add(self, name: str, field: Array, scale: Array) -> Array:
         """`field` with ``scale * amount`` at the sources' nodes, if sources drive the field of this name."""
         return inject(field, self.coupling, self.amount, scale) if name in self.fields else field
-
-    def remove(self, name: str, field: Array, scale: Array) -> Array:
-        """What `add` was given, from what it returned."""
-        return inject(field, self.coupling, -self.amount, scale) if name in self.fields else field
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,9 @@ import numpy as np
 from jax import Array
 from jax.sharding import PartitionSpec
 
+from jaxfwi.checks import known, whole
 from jaxfwi.equations.base import WaveEquation
-from jaxfwi.simulator import Simulator, known, one_shot
+from jaxfwi.simulator import Simulator, one_shot
 from jaxfwi.survey import Survey
 
 __all__ = ["misfit_and_gradient", "simulate"]
@@ -29,7 +30,10 @@ def simulate(
         model: an equation with its parameters.
         survey: the shots.
         batch: shots computed at once by `vmap`; the rest follow in sequence, so that memory follows the batch. On a CPU
-            one is fastest.
+            one is fastest. The gradient of a function of all data remembers every shot, that of `misfit_and_gradient`
+            does not.
+        devices: to share the shots among, as ``jax.devices()``; by default the default device alone. The data do not
+            depend on it.
 
     Returns:
         Data ``(shots, time, receivers, components)``.
@@ -45,8 +49,8 @@ def simulate(
     >>> jf.simulate(jf.Simulator(grid), jf.Acoustic(vp=jnp.full(grid.shape, 1500.0)), survey).shape
     (2, 200, 2, 1)
     """
-    survey = admit(simulator, model, survey, batch)
-    return _simulate(simulator, model, survey, batch, static(devices))
+    survey = admit(simulator, model, survey)
+    return _simulate(simulator, model, survey, whole("batch", batch, 1), static(devices))
 
 
 def misfit_and_gradient(
@@ -63,7 +67,8 @@ def misfit_and_gradient(
 
     Args:
         simulator: grid, order, boundaries, and by `memory` how the gradient is paid for.
-        misfit: ``misfit(predicted, observed)`` of one shot's data, a scalar; as `misfits.l2`.
+        misfit: ``misfit(predicted, observed)`` of one shot's data, a scalar; as `misfits.l2`. Pass the same function
+            object each time: a new one compiles a new program.
         model: an equation with its parameters.
         survey: the shots.
         observed: data ``(shots, time, receivers, components)``.
@@ -76,31 +81,39 @@ def misfit_and_gradient(
     Raises:
         ValueError: for input that cannot be simulated, or observed data of another shape.
     """
-    survey = admit(simulator, model, survey, batch)
-    check_observed(simulator, model, survey, observed)
-    return _misfit_and_gradient(simulator, misfit, model, survey, jnp.asarray(observed), batch, static(devices))
+    survey = admit(simulator, model, survey)
+    check_observed(simulator, model, survey, observed, misfit)
+    batch, devices = whole("batch", batch, 1), static(devices)
+    return _misfit_and_gradient(simulator, misfit, model, survey, jnp.asarray(observed), batch, devices)
 
 
-def admit(simulator: Simulator, model: WaveEquation, survey: Survey, batch: int) -> Survey:
+def admit(simulator: Simulator, model: WaveEquation, survey: Survey) -> Survey:
     """Check what functions of many shots are given, and return the survey ready for them."""
-    if survey.source.ndim != 3:
+    if isinstance(survey, Survey) and np.ndim(survey.source) == 2:
         raise ValueError(
             "survey has no shot axis: pass survey[i : i + 1] for one shot, or call simulator(model, survey[i])."
         )
-    if batch != int(batch) or batch < 1:
-        raise ValueError(f"batch must be a positive whole number of shots, got {batch}.")
-    return simulator.admit(model, survey)
+    survey = simulator.admit(model, survey)
+    if not len(survey):
+        raise ValueError("survey has no shots.")
+    return survey
 
 
 def static(devices: Devices) -> tuple | None:
     """Devices as an argument that a program is compiled for."""
-    if devices is not None and not (len(devices) and len(set(devices)) == len(devices)):
-        raise ValueError(f"devices must be one or more different ones, as jax.devices(), got {devices}.")
-    return None if devices is None else tuple(devices)
+    if devices is None:
+        return None
+    if not isinstance(devices, list | tuple) or not devices or not all(isinstance(d, jax.Device) for d in devices):
+        raise ValueError(f"devices must be a list of jax devices, as jax.devices(), got {devices!r}.")
+    if len(set(devices)) < len(devices):
+        raise ValueError(f"devices must differ, got {devices}.")
+    return tuple(devices)
 
 
-def check_observed(simulator: Simulator, model: WaveEquation, survey: Survey, observed: Any) -> None:
-    """Raise a ValueError if observed data are not shaped like the data of the survey, or not finite."""
+def check_observed(simulator: Simulator, model: WaveEquation, survey: Survey, observed: Any, misfit: Any) -> None:
+    """Raise a ValueError if observed data are not finite or not of the survey's shape, or a misfit is no function."""
+    if not callable(misfit):
+        raise ValueError(f"misfit must be a function of predicted and observed data, got {type(misfit).__name__}.")
     components = len(simulator.fields(type(model))[1])
     expected = (len(survey), simulator.grid.nt, survey.receiver.shape[1], components)
     if jnp.shape(observed) != expected:
@@ -156,9 +169,7 @@ def sum_over_shots(of_shot: Callable[..., Any], model: Any, shots: tuple, batch:
     return _on_devices(on_one, devices, shared=True)(model, (counts, *_pad_shots(shots, len(devices))))
 
 
-def _on_devices(
-    function: Callable[[Any, Any], Any], devices: Sequence, shared: bool
-) -> Callable[[Any, Any], Any]:
+def _on_devices(function: Callable[[Any, Any], Any], devices: Sequence, shared: bool) -> Callable[[Any, Any], Any]:
     """``function(model, shots)`` on every device's share of the shots; its result shared by all or split alike."""
     axis = jax.sharding.AxisType.Auto
     mesh = jax.make_mesh((len(devices),), ("shots",), axis_types=(axis,), devices=devices)

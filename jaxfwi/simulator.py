@@ -1,6 +1,8 @@
 """One shot: pad the model, prepare coefficients, run the time loop, record."""
 
 import functools
+import os
+import sys
 import warnings
 from dataclasses import dataclass, field
 from typing import Any
@@ -9,9 +11,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
-from jax.core import Tracer
 
 from jaxfwi.absorber import CPML, Frame
+from jaxfwi.checks import known
 from jaxfwi.coupling import couple
 from jaxfwi.equations.base import WaveEquation
 from jaxfwi.grid import Grid
@@ -21,10 +23,18 @@ from jaxfwi.survey import Survey
 
 __all__ = ["Simulator"]
 
+# where a warning points: at the first line outside this package
+_AT_THE_CALLER: Any = (
+    {"skip_file_prefixes": (os.path.dirname(__file__),)} if sys.version_info >= (3, 12) else {"stacklevel": 4}
+)
+
 
 @dataclass(frozen=True)
 class Simulator:
     """Everything static about a simulation. Calling it models one shot: a pure function of model and shot.
+
+    Under a `jit`, `vmap` or `grad` of your own the values of what it traces are not known, and checks of values are
+    left out: call ``simulator.admit(model, survey)`` before, as `simulate` does.
 
     Args:
         grid: of the model.
@@ -61,13 +71,18 @@ class Simulator:
     receiver_fields: tuple[str, ...] | None = None
 
     def __post_init__(self):
+        for name, kind in (("grid", Grid), ("absorber", CPML)):
+            if not isinstance(getattr(self, name), kind):
+                raise ValueError(f"{name} must be a jaxfwi.{kind.__name__}, got {getattr(self, name)!r}.")
         self.grid.stable_dt(1.0, self.space_order)  # refuses an order that cannot be
         self.absorber.widths(self.grid.ndim)
         if not isinstance(self.memory, MemoryStrategy):
             raise ValueError(f"memory must be FullStorage(), Checkpointing() or BoundarySaving(), got {self.memory!r}.")
         for name in ("source_fields", "receiver_fields"):
-            if isinstance(getattr(self, name), str):
-                raise ValueError(f'{name} must be a tuple of names, as in {name}=("{getattr(self, name)}",).')
+            given = getattr(self, name)
+            if isinstance(given, str):
+                raise ValueError(f'{name} must be a tuple of names, as in {name}=("{given}",).')
+            object.__setattr__(self, name, None if given is None else tuple(given))
 
     def __call__(self, model: WaveEquation, shot: Survey) -> Array:
         """Model one shot.
@@ -82,7 +97,7 @@ class Simulator:
         Raises:
             ValueError: for input that cannot be simulated.
         """
-        if shot.source.ndim != 2:
+        if isinstance(shot, Survey) and np.ndim(shot.source) != 2:
             raise ValueError("a simulator models one shot: pass survey[i], or use simulate(simulator, model, survey).")
         shot = self.admit(model, shot)
         return _one_shot(self, model, shot)
@@ -106,7 +121,9 @@ class Simulator:
         """The fields that sources drive and receivers record."""
         out = []
         for name in ("source_fields", "receiver_fields"):
-            chosen = getattr(self, name) or equation.default_fields
+            chosen = equation.default_fields if getattr(self, name) is None else getattr(self, name)
+            if not chosen:
+                raise ValueError(f"{name} is empty: name a field, of {', '.join(equation.fields)}.")
             unknown = [f for f in chosen if f not in equation.fields]
             if unknown:
                 raise ValueError(
@@ -125,7 +142,9 @@ class Simulator:
         self.fields(type(model))
         leaves = jax.tree_util.tree_leaves_with_path(model)
         for path, leaf in leaves:
-            name = jax.tree_util.keystr(path).strip(".")
+            name = jax.tree_util.keystr(path[:1]).strip(".")
+            if not hasattr(leaf, "shape"):
+                raise ValueError(f"{type(model).__name__} {name} must be an array, got {type(leaf).__name__}.")
             if jnp.shape(leaf) != self.grid.shape:
                 raise ValueError(
                     f"{type(model).__name__} {name} has shape {jnp.shape(leaf)} but the grid has {self.grid.shape}."
@@ -145,6 +164,9 @@ class Simulator:
                 )
 
     def _check_survey(self, survey: Survey) -> None:
+        if not isinstance(survey, Survey):
+            raise ValueError(f"survey must be a jaxfwi.Survey, got {type(survey).__name__}.")
+        survey.check()
         if survey.source.shape[-1] != self.grid.ndim:
             raise ValueError(
                 f"survey positions have {survey.source.shape[-1]} coordinates but the grid has {self.grid.ndim} axes."
@@ -184,13 +206,8 @@ class Simulator:
                 f"the wavelet reaches {highest:.3g} Hz (95 % of its energy) where {slowest:g} m/s at space order "
                 f"{self.space_order} is safe up to {safe:.3g} Hz: waves will disperse. Refine the grid, raise "
                 "space_order or lower the frequency.",
-                stacklevel=4,
+                **_AT_THE_CALLER,
             )
-
-
-def known(*arrays: Any) -> bool:
-    """Whether values are at hand, and not only shapes as under jit, grad or vmap."""
-    return not any(isinstance(x, Tracer) for x in arrays)
 
 
 @functools.partial(jax.jit, static_argnums=0)

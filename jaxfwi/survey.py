@@ -7,8 +7,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
-from jax.core import Tracer
 
+from jaxfwi.checks import known
 from jaxfwi.grid import Grid
 
 __all__ = ["Survey"]
@@ -129,7 +129,24 @@ class Survey(eqx.Module):
         return self.source.shape[0]
 
     def __getitem__(self, index: Any) -> "Survey":
+        if known(index):  # numpy minds the bounds, which jax does not
+            index = np.arange(len(self))[np.asarray(index, dtype=int) if isinstance(index, list) else index]
         return jax.tree.map(lambda x: x[index], self)
+
+    def check(self) -> None:
+        """Raise a ValueError if the arrays do not fit together, or have values that are not finite."""
+        arrays = {"source": self.source, "receiver": self.receiver, "wavelet": self.wavelet}
+        for name, x in arrays.items():
+            if not hasattr(x, "shape") or not jnp.issubdtype(x.dtype, jnp.floating):
+                raise ValueError(f"survey {name} must be a floating-point array: build surveys by Survey.from_arrays.")
+            if known(x) and not np.isfinite(np.asarray(x)).all():
+                raise ValueError(f"survey {name} has values that are not finite.")
+        s, r, w = (x.shape for x in arrays.values())
+        if not (len(s) == len(r) == len(w) >= 2 and s[:-2] == r[:-2] == w[:-2] and s[-1] == r[-1] and s[-2] == w[-1]):
+            raise ValueError(
+                "survey source (shots, sources, ndim), receiver (shots, receivers, ndim) and wavelet (shots, time, "
+                f"sources) do not fit together: {s}, {r} and {w}."
+            )
 
     def __repr__(self) -> str:
         def counted(n, word):
@@ -168,6 +185,6 @@ class Survey(eqx.Module):
 
 
 def _finite(name: str, x: Any) -> Array:
-    if not isinstance(x, Tracer) and not np.isfinite(np.asarray(x, dtype=float)).all():
+    if known(x) and not np.isfinite(np.asarray(x, dtype=float)).all():
         raise ValueError(f"{name} has values that are not finite.")
     return jnp.asarray(x, dtype=jnp.result_type(float))

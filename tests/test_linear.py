@@ -19,7 +19,7 @@ from jaxfwi.linear import linear_operator
 
 COMPILED_SOON = {"xla_backend_optimization_level": 0}  # what is asked is what comes out, not how fast
 
-# Both sides of each comparison do the same sums of some ten terms in another order: measured 7e-16 of the largest value.
+# The same sums of some ten terms in another order: measured 7e-16 of the largest value.
 ROUNDING = 1e-14
 
 
@@ -237,8 +237,7 @@ def test_shard_map_on_two_devices():
         test_linear.check_sharded(2, check_vma=False)
         test_linear.check_sharded(2, check_vma=True)
     """
-    here = os.path.dirname(os.path.abspath(__file__))
-    paths = os.pathsep.join([here, os.path.dirname(here)])
+    paths = os.pathsep.join([os.path.dirname(__file__), os.path.dirname(os.path.dirname(jf.__file__))])
     environment = {**os.environ, "XLA_FLAGS": "--xla_force_host_platform_device_count=2", "PYTHONPATH": paths}
     process = subprocess.run(
         [sys.executable, "-c", textwrap.dedent(program)], env=environment, capture_output=True, text=True, timeout=300

@@ -30,8 +30,8 @@ Array = np.ndarray
 class Options:
     """Acoustic full waveform inversion of a synthetic model, in two frequency bands, with mini-batches of shots."""
 
-    preset: Literal["tiny", "quick", "full"] = "quick"
-    """How much to compute: tiny a few seconds (to see that it runs), quick under 3 minutes on 2 cores, full hours."""
+    preset: Literal["tiny", "quick", "full"] | None = None
+    """How much to compute: tiny to see that it runs, quick (the default) under 3 minutes on 2 cores, full hours."""
     stage: Literal["make", "model", "invert", "compare", "all"] = "all"
     """Make the models; model the data; invert; compare. Each reads what the one before wrote in the output folder."""
     out: Path = Path("runs/first_inversion")
@@ -57,8 +57,8 @@ class Preset:
     rates: tuple[float, ...] = (25.0, 20.0)  # Adam's first step in each band, m/s
     duration: float = 4.0  # of the records, s
     smoothing: float = 300.0  # standard deviation of the Gaussian that makes the starting model, m
-    fastest: float = 5000.0  # upper bound of the inversion, for which the time step is chosen, m/s
-    slowest: float = 1450.0
+    slowest: float = 0.0  # bounds of the inversion, m/s, set by stage make: the models' extremes and 5 % more
+    fastest: float = 0.0  # the time step is chosen for it
     order: int = 8
 
 
@@ -73,46 +73,60 @@ PRESETS = {
 def main(options: Options) -> None:
     results = common.Results(options.out)
     common.use_compilation_cache(results.folder.parent / ".jax_cache")
+    given = [f"--{name}" for name in ("preset", "vp", "start", "spacing") if getattr(options, name) is not None]
+    if options.stage not in ("make", "all") and given:
+        raise common.UserError(f"stage {options.stage} has its settings from stage make: leave out {given[0]}.")
     with common.user_errors():
-        run(options, PRESETS[options.preset], results)
+        if options.stage in ("make", "all"):
+            make(options, results)
+        for stage in (model_data, invert, compare):
+            if options.stage in (stage.__name__.removesuffix("_data"), "all"):
+                stage(load_preset(results), results)
 
 
-def run(options: Options, preset: Preset, results: common.Results) -> None:
-    """The stages asked for, one after the other."""
-    stages = {"make": make, "model": model_data, "invert": invert, "compare": compare}
-    for name, stage in stages.items():
-        if options.stage in (name, "all"):
-            stage(options, preset, results)
-
-
-def make(options: Options, preset: Preset, results: common.Results) -> None:
+def make(options: Options, results: common.Results) -> None:
     """The true and the starting model, and the resolved configuration."""
+    preset = PRESETS[options.preset or "quick"]
     if options.vp is None:
         if options.spacing is not None or options.start is not None:
             raise common.UserError("--spacing and --start go with a model of your own: give --vp FILE too.")
-        spacing = preset.spacing
-        true = jf.models.marmousi_like(preset.shape, spacing)
+        true = jf.models.marmousi_like(preset.shape, preset.spacing)
     else:
-        if options.spacing is None:
-            raise common.UserError("--vp needs --spacing METRES.")
-        spacing = options.spacing
+        spacing = common.check_spacing(options.spacing)
         true = common.load_model(options.vp, "--vp")
-    water = jf.models.water_mask(true)
+        preset = dataclasses.replace(preset, shape=true.shape, spacing=spacing)
     if options.start is None:
-        start = jf.models.smooth(true, preset.smoothing / spacing, keep=water)
+        start = jf.models.smooth(true, preset.smoothing / preset.spacing, keep=fixed_cells(true))
     else:
         start = common.load_model(options.start, "--start", shape=true.shape)
-    results.remove("metrics.jsonl", "observed*.npy", "final_vp.npy", "summary.json")
-    results.write_json(
-        "config.json",
-        {**dataclasses.asdict(preset), **dataclasses.asdict(options), "shape": true.shape, "spacing": spacing},
-    )
+    slowest, fastest = min(true.min(), start.min()), max(true.max(), start.max())
+    preset = dataclasses.replace(preset, slowest=0.95 * float(slowest), fastest=1.05 * float(fastest))
+    results.remove("metrics.jsonl", "observed*.npy", "final_vp.npy", "cost.json", "summary.json", "figures/*.png")
+    results.write_json("config.json", {**dataclasses.asdict(options), **dataclasses.asdict(preset)})
     results.write_array("true_vp.npy", true)
     results.write_array("start_vp.npy", start)
 
 
-def acquisition(shape: tuple[int, ...], spacing: float, preset: Preset) -> Iterator[tuple[jf.Simulator, jf.Survey]]:
+def load_preset(results: common.Results) -> Preset:
+    """What stage make resolved."""
+    results.need("config.json", "make")
+    config = results.read_json("config.json")
+    values: dict[str, Any] = {field.name: config[field.name] for field in dataclasses.fields(Preset)}
+    lists = {name: tuple(value) for name, value in values.items() if isinstance(value, list)}
+    return Preset(**values | lists)
+
+
+def fixed_cells(true: Array) -> Array:
+    """Cells that are known and not inverted for: the water, or on land the rows of the sources."""
+    water = jf.models.water_mask(true)
+    if not water.any():
+        water[:3] = True
+    return water
+
+
+def acquisition(preset: Preset) -> Iterator[tuple[jf.Simulator, jf.Survey]]:
     """The simulator and the survey of each band: shots along the top, receivers in every other column."""
+    shape, spacing = preset.shape, preset.spacing
     rough = jf.Grid(shape, spacing, dt=1.0, nt=1)
     dt = 0.9 * rough.stable_dt(preset.fastest, preset.order)
     grid = jf.Grid(shape, spacing, dt, nt=round(preset.duration / dt))
@@ -128,33 +142,30 @@ def acquisition(shape: tuple[int, ...], spacing: float, preset: Preset) -> Itera
         yield jf.Simulator(grid, preset.order, jf.CPML(20)), survey
 
 
-def load(results: common.Results) -> tuple[Array, Array, float]:
-    """True and starting model, and their spacing."""
-    true = np.load(results.need("true_vp.npy", "make"))
-    return true, np.load(results.need("start_vp.npy", "make")), results.read_json("config.json")["spacing"]
+def load(results: common.Results) -> tuple[Array, Array]:
+    """True and starting model."""
+    return np.load(results.need("true_vp.npy", "make")), np.load(results.need("start_vp.npy", "make"))
 
 
-def model_data(options: Options, preset: Preset, results: common.Results) -> None:
+def model_data(preset: Preset, results: common.Results) -> None:
     """The observed data of each band."""
-    true, _, spacing = load(results)
-    bands = list(acquisition(true.shape, spacing, preset))
+    true, _ = load(results)
+    bands = list(acquisition(preset))
     for i, (simulator, survey) in enumerate(common.progress(bands, "modelling the data")):
         data = jf.simulate(simulator, jf.Acoustic(vp=jnp.asarray(true)), survey, devices=jax.devices())
         results.write_array(f"observed_{i}.npy", data)
 
 
-def invert(options: Options, preset: Preset, results: common.Results) -> None:
+def invert(preset: Preset, results: common.Results) -> None:
     """Band by band, from low to high frequency, each from the model that the one before ended on."""
-    true, start, spacing = load(results)
-    water = jf.models.water_mask(true)
-    if not water.any():
-        water[:3] = True  # on land, the rows of the sources
+    true, start = load(results)
+    fixed = fixed_cells(true)
     results.remove("metrics.jsonl")
     bar = common.progress(range(sum(preset.iterations)), "inverting")
     begin = time.perf_counter()
     model = jf.Acoustic(vp=jnp.asarray(start))
     with common.PeakMemory() as memory:
-        for i, (simulator, survey) in enumerate(acquisition(true.shape, spacing, preset)):
+        for i, (simulator, survey) in enumerate(acquisition(preset)):
             observed = np.load(results.need(f"observed_{i}.npy", "model"))
             schedule = optax.cosine_decay_schedule(preset.rates[i], preset.iterations[i], alpha=0.1)
             for state in jf.invert(
@@ -165,12 +176,12 @@ def invert(options: Options, preset: Preset, results: common.Results) -> None:
                 optimizer=optax.adam(schedule),
                 iterations=preset.iterations[i],
                 shots_per_iteration=min(preset.shots_per_iteration, len(survey)),
-                mask=jf.Acoustic(vp=~water),
+                mask=jf.Acoustic(vp=~fixed),
                 bounds=(jf.Acoustic(vp=preset.slowest), jf.Acoustic(vp=preset.fastest)),
                 devices=jax.devices(),
             ):
                 model = state.model
-                values = {"misfit": float(state.misfit), "model_error": model_error(model.vp, true, water)}
+                values = {"misfit": np.asarray(state.misfit).item(), "model_error": model_error(model.vp, true)}
                 results.add_metrics(band=i, frequency=preset.frequencies[i], iteration=state.iteration, **values)
                 bar.set_postfix_str(f"{preset.frequencies[i]:g} Hz, model error {values['model_error']:.2f} %")
                 bar.update()
@@ -179,20 +190,19 @@ def invert(options: Options, preset: Preset, results: common.Results) -> None:
     results.write_json("cost.json", {"seconds": time.perf_counter() - begin, "peak_memory_bytes": memory.added})
 
 
-def model_error(vp: Any, true: Array, water: Array) -> float:
+def model_error(vp: Any, true: Array) -> float:
     """Relative L2 error below the water, in per cent."""
-    rock = ~water
+    rock = ~fixed_cells(true)
     return float(100.0 * np.linalg.norm((np.asarray(vp) - true)[rock]) / np.linalg.norm(true[rock]))
 
 
-def compare(options: Options, preset: Preset, results: common.Results) -> None:
+def compare(preset: Preset, results: common.Results) -> None:
     """Figures, the table and summary.json."""
-    true, start, spacing = load(results)
+    true, start = load(results)
     final = np.load(results.need("final_vp.npy", "invert"))
     cost = results.read_json("cost.json")
     metrics = results.metrics()
-    water = jf.models.water_mask(true)
-    bands = list(acquisition(true.shape, spacing, preset))
+    bands = list(acquisition(preset))
     simulator, survey = bands[-1]
     middle = len(survey) // 2
     observed = np.load(results.need(f"observed_{len(bands) - 1}.npy", "model"))
@@ -203,20 +213,20 @@ def compare(options: Options, preset: Preset, results: common.Results) -> None:
         misfits[name] = float(jf.misfits.l2(data, observed))
         gathers[name] = np.asarray(data[middle])
 
-    draw_models(results, true, start, final, spacing, survey)
+    draw_models(results, true, start, final, preset.spacing, survey)
     draw_data(results, gathers, simulator.grid.dt, np.asarray(survey.receiver[middle, :, 1]), preset.frequencies[-1])
-    draw_convergence(results, metrics, model_error(start, true, water))
+    draw_convergence(results, metrics, model_error(start, true))
 
     rows = {
-        "model error at the start, %": model_error(start, true, water),
-        "model error at the end, %": model_error(final, true, water),
+        "model error at the start, %": model_error(start, true),
+        "model error at the end, %": model_error(final, true),
         f"data misfit at {preset.frequencies[-1]:g} Hz, end / start": misfits["result"] / misfits["start"],
         "gradients of one shot": len(metrics) * min(preset.shots_per_iteration, len(survey)),
         "seconds of the inversion": cost["seconds"],
         "peak memory of the inversion, MB": cost["peak_memory_bytes"] / 1e6,
     }
-    results.write_json("summary.json", {"environment": common.environment(), "preset": options.preset, **rows})
-    print(common.table(["", options.preset], [[name, f"{value:.4g}"] for name, value in rows.items()]))
+    results.write_json("summary.json", {"environment": common.environment(), **rows})
+    print(common.table(["", "value"], [[name, f"{value:.4g}"] for name, value in rows.items()]))
     for path in sorted(results.path("figures").glob("*.png")):
         print(path)
 

@@ -1,0 +1,28 @@
+"""Checks of single arguments that many places share."""
+
+from typing import Any
+
+import numpy as np
+from jax.core import Tracer
+
+__all__ = ["known", "whole"]
+
+
+def whole(name: str, value: Any, least: int) -> int:
+    """`value` as a whole number of at least `least`, whatever type of number it came as.
+
+    Raises:
+        ValueError: naming the argument and what it got.
+
+    >>> whole("batch", 2.0, 1)
+    2
+    """
+    number = isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
+    if not number or value != np.floor(value) or value < least:
+        raise ValueError(f"{name} must be a whole number of at least {least}, got {value!r}.")
+    return int(value)
+
+
+def known(*arrays: Any) -> bool:
+    """Whether values are at hand, and not only shapes as under jit, grad or vmap."""
+    return not any(isinstance(x, Tracer) for x in arrays)
