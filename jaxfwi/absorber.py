@@ -144,8 +144,8 @@ class Derivative:
     slabs: tuple[Slab, ...] = ()
 
     def memory(self, field: Array) -> tuple[tuple[Array, Array], ...]:
-        """Memory variables at rest: two a slab, with the slab's cells only."""
-        zeros = [jnp.zeros_like(field[_slice(field.ndim, s.axis, 0, s.width)]) for s in self.slabs]
+        """Memory variables at rest, of a field at rest: two a slab, with the slab's cells only."""
+        zeros = [field[_slice(field.ndim, s.axis, 0, s.width)] for s in self.slabs]
         return tuple((z, z) for z in zeros)
 
     def add_laplacian(self, onto: Array, scale: Array, u: Array, memory: Any) -> tuple[Array, Any]:

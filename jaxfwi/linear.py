@@ -14,10 +14,11 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax import Array
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 
-__all__ = ["linear_operator"]
+__all__ = ["linear_operator", "zero_of"]
 
 
 def linear_operator(
@@ -43,6 +44,8 @@ def linear_operator(
     >>> jax.grad(lambda x: linear_operator(double, double, 2.0, x))(3.0).item()
     2.0
     """
+    zero = zero_of((residuals, operands))
+    operands = jax.tree.map(lambda x: x + zero.astype(x.dtype), operands)
     flat_residuals, residual_tree = jax.tree.flatten(residuals)
     flat_operands, operand_tree = jax.tree.flatten(operands)
     out_tree = jax.tree.structure(jax.eval_shape(apply, residuals, operands))
@@ -54,6 +57,15 @@ def linear_operator(
         residuals=len(flat_residuals),
     )
     return jax.tree.unflatten(out_tree, out)
+
+
+def zero_of(tree: Any) -> Array:
+    """The number 0, as a sum over no element of every array in a tree.
+
+    Under `jax.shard_map` it varies over the same devices as all of them together, and so does what it is added to: the
+    start of a loop must be of the type of its end. The compiler removes it.
+    """
+    return jnp.asarray(sum(jnp.sum(jnp.ravel(x)[:0]) for x in jax.tree.leaves(tree)))
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from jax import Array, lax
 
 from jaxfwi import ring
 from jaxfwi.checks import whole
-from jaxfwi.linear import linear_operator
+from jaxfwi.linear import linear_operator, zero_of
 from jaxfwi.propagation import Inputs, Places, Propagation
 
 __all__ = ["BoundarySaving", "Checkpointing", "FullStorage", "MemoryStrategy"]
@@ -190,7 +190,8 @@ class _Rebuild:
             return (state, adjoint, coefficients, source + source_bar, receiver), wavelet_bar
 
         zeros = jax.tree.map(jnp.zeros_like, (near.coefficients, inputs.source_weight, inputs.receiver_weight))
-        carry = (record.final, at_rest, *zeros)
+        zero = zero_of((inputs, cotangent))
+        carry = jax.tree.map(lambda x: x + zero.astype(x.dtype), (record.final, at_rest, *zeros))
         xs = (inputs.wavelet, record.rings, record.samples, cotangent)
         (_, _, coefficients, source, receiver), wavelet = lax.scan(step, carry, xs, reverse=True)
         return Inputs(window.uncrop(coefficients, inputs.coefficients), wavelet, source, receiver)

@@ -16,6 +16,7 @@ from jax import Array
 from jaxfwi.absorber import Derivative, Frame, Region
 from jaxfwi.coupling import Coupling, inject, nodes, sample, shift
 from jaxfwi.equations.base import WaveEquation
+from jaxfwi.linear import zero_of
 from jaxfwi.stencils import put_at
 
 __all__ = ["Inputs", "Places", "Propagation", "Window"]
@@ -70,7 +71,8 @@ class Propagation:
 
     def initial(self, inputs: Inputs) -> Any:
         """The state at rest."""
-        zeros = jnp.zeros(self.frame.shape, jax.tree.leaves(inputs.coefficients)[0].dtype)
+        dtype = jax.tree.leaves(inputs.coefficients)[0].dtype
+        zeros = jnp.zeros(self.frame.shape, dtype) + zero_of(inputs).astype(dtype)
         return self.equation.initial(zeros, self.frame.derivative)
 
     def samples(self, places: Places, state: Any) -> Array:

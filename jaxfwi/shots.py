@@ -12,6 +12,7 @@ from jax.sharding import PartitionSpec
 
 from jaxfwi.checks import known, whole
 from jaxfwi.equations.base import WaveEquation
+from jaxfwi.linear import zero_of
 from jaxfwi.simulator import Simulator, one_shot
 from jaxfwi.survey import Survey
 
@@ -202,5 +203,7 @@ def _sum(of_shot: Callable[..., Any], model: Any, shots: tuple, batch: int) -> A
 
     batches = jax.tree.map(lambda x: x[:whole].reshape(whole // batch, batch, *x.shape[1:]), shots)
     like = jax.eval_shape(of_shot, model, *jax.tree.map(lambda x: x[0], shots))
-    total, _ = jax.lax.scan(add, jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), like), batches)
+    zero = zero_of((model, shots))
+    nothing = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype) + zero.astype(x.dtype), like)
+    total, _ = jax.lax.scan(add, nothing, batches)
     return add(total, jax.tree.map(lambda x: x[whole:], shots))[0] if whole < n else total

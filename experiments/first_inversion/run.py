@@ -112,7 +112,7 @@ def load_preset(results: common.Results) -> Preset:
     results.need("config.json", "make")
     config = results.read_json("config.json")
     values: dict[str, Any] = {field.name: config[field.name] for field in dataclasses.fields(Preset)}
-    lists = {name: tuple(value) for name, value in values.items() if isinstance(value, list)}
+    lists: dict[str, Any] = {name: tuple(value) for name, value in values.items() if isinstance(value, list)}
     return Preset(**values | lists)
 
 

@@ -1,0 +1,317 @@
+"""Mistakes that can be seen before a program runs: each is told, naming the argument, what it got and the way out."""
+
+import dataclasses
+import functools
+import re
+import sys
+import warnings
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from test_gradients import jit
+
+import jaxfwi as jf
+
+GRID = jf.Grid((12, 14), 10.0, 1e-3, 300)
+SIMULATOR = jf.Simulator(GRID, absorber=jf.CPML(width=3))
+MODEL = jf.Acoustic(vp=jnp.full((12, 14), 2000.0))
+WAVELET = jf.ricker(GRID, 12.0)
+SURVEY = jf.Survey.from_arrays([[20.0, 20.0], [20.0, 50.0]], [[10.0, 0.0], [10.0, 40.0], [110.0, 130.0]], WAVELET)
+OBSERVED = jnp.zeros((2, 300, 3, 1))
+
+
+def simulate(model=MODEL, survey=SURVEY, simulator=SIMULATOR, **options):
+    return jf.simulate(simulator, model, survey, **options)
+
+
+def vp(value, shape=(12, 14), dtype=float):
+    return jf.Acoustic(vp=jnp.full(shape, value, dtype))
+
+
+def one_cell(value):
+    return jf.Acoustic(vp=MODEL.vp.at[3, 4].set(value))
+
+
+def survey(source=((20.0, 20.0),), receiver=((10.0, 10.0),), wavelet=WAVELET):
+    return jf.Survey.from_arrays(source, receiver, wavelet)
+
+
+def simulator(**options):
+    return dataclasses.replace(SIMULATOR, **options)
+
+
+def misfit(observed=OBSERVED, function=jf.misfits.l2, **options):
+    return jf.misfit_and_gradient(SIMULATOR, function, MODEL, SURVEY, observed, **options)
+
+
+TOLD = {
+    # grid
+    "shape": (lambda: jf.Grid((0, 5), 10.0, 1e-3, 10), r"shape must be .* 0\b"),
+    "fractional shape": (lambda: jf.Grid((4.5, 5), 10.0, 1e-3, 10), r"shape must be .*4\.5"),
+    "four axes": (lambda: jf.Grid((2, 2, 2, 2), 10.0, 1e-3, 10), r"shape must be one to three .*\(2, 2, 2, 2\)"),
+    "spacing": (lambda: jf.Grid((5, 5), -1.0, 1e-3, 10), r"spacing must be positive metres, got \(-1\.0, -1\.0\)"),
+    "spacing per axis": (
+        lambda: jf.Grid((5, 5), (1.0, 2.0, 3.0), 1e-3, 10),
+        r"spacing must be .* axis of shape \(5, 5\)",
+    ),
+    "dt": (lambda: jf.Grid((5, 5), 10.0, 0.0, 10), r"dt must be .*, got 0\.0"),
+    "NaN dt": (lambda: jf.Grid((5, 5), 10.0, float("nan"), 10), r"dt must be .*, got nan"),
+    "nt": (lambda: jf.Grid((5, 5), 10.0, 1e-3, 0), r"nt must be .* 0\b"),
+    "fractional nt": (lambda: jf.Grid((5, 5), 10.0, 1e-3, 10.5), r"nt must be .*10\.5"),
+    "frequency": (lambda: jf.ricker(GRID, 600.0), r"frequency must lie .* Nyquist frequency 500 Hz of dt, got 600"),
+    # survey
+    "source shape": (lambda: survey(source=[20.0, 20.0]), r"source must be \(shots, ndim\) or .*, got shape \(2,\)"),
+    "receiver axes": (
+        lambda: survey(receiver=[[1.0, 2.0, 3.0]]),
+        r"receiver must be \(receivers, 2\) .*shape \(1, .*3\)",
+    ),
+    "receiver shots": (
+        lambda: survey(receiver=np.zeros((4, 2, 2))),
+        r"receiver must be .*\(1, receivers, 2\) .*shape \(4, 2, 2\)",
+    ),
+    "no receivers": (lambda: survey(receiver=np.zeros((0, 2))), r"a survey needs .* a receiver, got .*\(1, 0, 2\)"),
+    "wavelet shape": (
+        lambda: survey(wavelet=np.zeros((1, 300, 5))),
+        r"wavelet must be .*\(1, time, 1\) .*shape \(1, 300, 5\)",
+    ),
+    "wavelet shots": (lambda: survey(wavelet=np.zeros((3, 300))), r"wavelet must be .*\(1, time\).*shape \(3, 300\)"),
+    "NaN position": (lambda: survey(source=[[np.nan, 0.0]]), r"source has values that are not finite"),
+    "NaN wavelet": (lambda: survey(wavelet=WAVELET * np.nan), r"wavelet has values that are not finite"),
+    "spread": (
+        lambda: jf.Survey.fixed_spread(
+            source_x=[1.0, 2.0], source_z=[1.0, 2.0, 3.0], receiver_x=0.0, receiver_z=0.0, wavelet=WAVELET
+        ),
+        r"source coordinates must broadcast .*\(3,\), \(2,\)",
+    ),
+    "spread without x": (
+        lambda: jf.Survey.fixed_spread(source_x=1.0, source_z=1.0, receiver_z=0.0, wavelet=WAVELET),
+        r"same coordinates: give x",
+    ),
+    "spread with y alone": (
+        lambda: jf.Survey.fixed_spread(source_y=1.0, source_z=1.0, receiver_y=0.0, receiver_z=0.0, wavelet=WAVELET),
+        r"y coordinate needs an x",
+    ),
+    # simulator
+    "odd order": (lambda: simulator(space_order=5), r"space_order must be even, got 5"),
+    "order 0": (lambda: simulator(space_order=0), r"space_order must be .* 0\b"),
+    "negative width": (lambda: jf.CPML(width=-1), r"CPML width must be .* -1\b"),
+    "fractional width": (lambda: jf.CPML(width=2.5), r"CPML width must be .*2\.5"),
+    "width of one side": (lambda: jf.CPML(width=((1, 2), (3,))), r"CPML width must be .* \(near, far\) pair per axis"),
+    "widths of three axes": (
+        lambda: simulator(absorber=jf.CPML(width=((1, 1),) * 3)),
+        r"CPML width has 3 pairs for a grid of 2 axes",
+    ),
+    "CPML velocity": (lambda: jf.CPML(velocity=0.0), r"CPML velocity .* must be positive .*velocity=0\.0"),
+    "CPML reflection": (lambda: jf.CPML(reflection=1.5), r"reflection between 0 and 1.*reflection=1\.5"),
+    "absorber": (lambda: simulator(absorber=20), r"absorber must be a jaxfwi\.CPML, got 20"),
+    "memory": (lambda: simulator(memory="full"), r"memory must be FullStorage\(\), Checkpointing\(\) or .*'full'"),
+    "memory class": (lambda: simulator(memory=jf.FullStorage), r"memory must be FullStorage\(\), .*FullStorage"),
+    "segments": (lambda: jf.Checkpointing(0), r"Checkpointing segments must be .* 0\b"),
+    "fractional segments": (lambda: jf.Checkpointing(2.5), r"Checkpointing segments must be .*2\.5"),
+    "ring": (lambda: jf.BoundarySaving("float8"), r"BoundarySaving dtype must be None, .*'int8', got 'float8'"),
+    "fields as text": (lambda: simulator(source_fields="u"), r'source_fields must be a tuple .*source_fields=\("u",\)'),
+    "source field": (
+        lambda: simulate(simulator=simulator(source_fields=("vz",))),
+        r"source_fields names 'vz', which Acoustic does not have: it has u\.",
+    ),
+    "receiver field": (
+        lambda: simulate(simulator=simulator(receiver_fields=("u", "vx"))),
+        r"receiver_fields names 'vx', .*: it has u\.",
+    ),
+    # model
+    "no model": (lambda: simulate(MODEL.vp), r"model must be .*Acoustic\(vp=\.\.\.\)"),
+    "shape of vp": (lambda: simulate(vp(2000.0, (14, 12))), r"Acoustic vp has shape \(14, 12\) but .* \(12, 14\)"),
+    "whole numbers": (lambda: simulate(vp(2000, dtype=int)), r"Acoustic vp must be floating-point .*int64"),
+    "a number": (lambda: simulate(jf.Acoustic(vp=2000.0)), r"Acoustic vp .*(array|shape)"),
+    "NaN": (lambda: simulate(one_cell(np.nan)), r"Acoustic vp has values that are not finite"),
+    "zero": (lambda: simulate(one_cell(0.0)), r"Acoustic vp must be positive .* 0\."),
+    "negative": (lambda: simulate(one_cell(-1500.0)), r"Acoustic vp must be positive .* -1500\."),
+    "unstable": (
+        lambda: simulate(one_cell(8000.0)),
+        r"grid\.dt = 0\.001 s is unstable for 8000 m/s at space order 4: the largest stable dt is 0\.000\d+ s",
+    ),
+    # a model with its survey
+    "source above": (
+        lambda: simulate(survey=survey(source=[[20.0, 20.0], [-10.0, 20.0]])),
+        r"source off the grid: shot 1, source 0, at \(-10, 20\) m; the grid reaches from 0 to \(110, 130\) m",
+    ),
+    "source one cell beyond": (
+        lambda: simulate(survey=survey(source=[[[20.0, 20.0], [20.0, 140.0]]])),
+        r"source off the grid: shot 0, source 1, at \(20, 140\) m",
+    ),
+    "receiver off": (
+        lambda: simulate(survey=survey(receiver=[[0.0, 0.0], [110.0, 130.0], [111.0, 5.0], [5.0, -2.0]])),
+        r"receiver off the grid: shot 0, receiver 2, at \(111, 5\) m; .*\(2 such receivers",
+    ),
+    "receiver of one shot off": (
+        lambda: SIMULATOR(MODEL, survey(receiver=[[0.0, 0.0], [0.0, 130.5]])[0]),
+        r"receiver off the grid: receiver 1, at \(0, 130\.5\) m",
+    ),
+    "axes": (
+        lambda: simulate(survey=survey([[1.0]], [[1.0]])),
+        r"positions have 1 coordinates but the grid has 2 axes",
+    ),
+    "wavelet length": (
+        lambda: simulate(survey=survey(wavelet=np.zeros(200))),
+        r"wavelet has 200 time samples but the grid has nt = 300",
+    ),
+    "shots for a simulator": (
+        lambda: SIMULATOR(MODEL, SURVEY),
+        r"one shot: pass survey\[i\], or use simulate\(simulator, model, survey\)",
+    ),
+    "a shot for simulate": (lambda: simulate(survey=SURVEY[0]), r"no shot axis: pass survey\[i : i \+ 1\]"),
+    "no survey": (lambda: simulate(survey=SURVEY.source), r"survey must be a jaxfwi\.Survey"),
+    "batch": (lambda: simulate(batch=0), r"batch must be .* 0\b"),
+    "fractional batch": (lambda: misfit(batch=1.5), r"batch must be .*1\.5"),
+    # data
+    "shots of observed": (
+        lambda: misfit(OBSERVED[:1]),
+        r"observed has shape \(1, 300, 3, 1\), but .*\(shots, time, receivers, components\) = \(2, 300, 3, 1\)",
+    ),
+    "components of observed": (lambda: misfit(OBSERVED[..., 0]), r"observed has shape \(2, 300, 3\), but"),
+    "NaN in observed": (
+        lambda: misfit(OBSERVED.at[1, 5, 2, 0].set(np.nan)),
+        r"observed has values .* not finite: .*mute",
+    ),
+    "no function": (lambda: misfit(function="l2"), r"misfit must be a function .*str"),
+    "direction": (
+        lambda: jf.hessian_product(SIMULATOR, jf.misfits.l2, MODEL, SURVEY, OBSERVED, vp(1.0, (12, 13))),
+        r"direction must .*f64\[12,13\]",
+    ),
+    "direction of another type": (
+        lambda: jf.gauss_newton_product(SIMULATOR, jf.misfits.l2, MODEL, SURVEY, OBSERVED, MODEL.vp),
+        r"direction must ",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", TOLD)
+def test_told(name):
+    mistake, message = TOLD[name]
+    with pytest.raises(ValueError, match=message):
+        mistake()
+
+
+def test_what_lies_on_the_edge_is_on_the_grid():
+    corners = [[0.0, 0.0], [0.0, 130.0], [110.0, 0.0], [110.0, 130.0]]
+    SIMULATOR.admit(MODEL, survey(source=corners, receiver=corners))
+    # single-precision metres at the far edge of a grid of 0.1 m
+    grid = jf.Grid((12, 14), 0.1, 1e-5, 300)
+    edge = survey([np.float32([1.1, 1.3])], [np.float32([1.1, 1.3])], np.zeros(300))
+    jf.Simulator(grid).admit(MODEL, edge)
+
+
+@pytest.mark.parametrize("order", [2, 4, 8])
+@pytest.mark.parametrize("fastest", [2000.0, 2345.6, 3333.3, 4999.9])
+def test_the_stable_dt_that_is_named_is_accepted(fastest, order):
+    def check(dt):
+        grid = jf.Grid(GRID.shape, (10.0, 12.0), dt, 300)
+        jf.Simulator(grid, order).check_model(vp(fastest))
+
+    with pytest.raises(ValueError, match="unstable") as raised:
+        check(1e-2)
+    named = float(re.search(r"largest stable dt is (\S+) s", str(raised.value)).group(1))
+    check(named)
+    with pytest.raises(ValueError, match="unstable"):
+        check(1.002 * named)
+
+
+@pytest.mark.parametrize("free_surface", [False, True])
+def test_the_largest_stable_dt_is_the_largest(free_surface):
+    def largest(factor):
+        grid = jf.Grid((9, 11), (10.0, 12.0), 1.0, 1)
+        grid = jf.Grid((9, 11), (10.0, 12.0), factor * grid.stable_dt(2000.0, 4), 1500)
+        rough = np.zeros(1500)
+        rough[:50] = np.random.default_rng(0).standard_normal(50)  # all that the grid carries
+        shot = survey([[20.0, 24.0]], [[50.0, 36.0]], rough)[0].on_nodes(grid)
+        simulator = jf.Simulator(grid, absorber=jf.CPML(width=5), free_surface=free_surface)
+        data = jnp.abs(jit(simulator)(vp(2000.0, (9, 11)), shot))  # under jit values are not known, and not checked
+        return float(data[-200:].max() / data[:200].max())
+
+    # Waves leave through the layer: measured 0.05 and 0.02.
+    assert largest(1.0 - 1e-9) < 0.2
+    # 2 % more: measured 1e200 and more.
+    assert largest(1.02) > 1e50
+
+
+@pytest.mark.parametrize("order", [2, 8])
+def test_dispersion_is_told_with_the_safe_frequency(order):
+    safe = GRID.safe_frequency(2000.0, order)
+    grid = jf.Grid(GRID.shape, 10.0, 1e-3, 1000)
+    simulator = jf.Simulator(grid, order)
+    with pytest.warns(UserWarning, match=r"the wavelet reaches .* where 2000 m/s at space order .* safe up to") as told:
+        simulator.admit(MODEL, survey(wavelet=jf.ricker(grid, safe)))
+    assert len(told) == 1
+    reaches, named = re.search(r"reaches (\S+) Hz .* up to (\S+) Hz", str(told[0].message)).groups()
+    assert float(named) == pytest.approx(safe, rel=1e-2)  # three digits
+    # 95 % of a Ricker wavelet's energy lie below 1.65 of its peak frequency.
+    assert float(reaches) == pytest.approx(1.65 * safe, rel=0.05)
+    simulator.admit(MODEL, survey(wavelet=jf.ricker(grid, safe / 1.75)))  # warnings are errors here
+
+
+SPIKY = jf.Survey(SURVEY.source, SURVEY.receiver, jnp.zeros((2, 300, 1)).at[:, 0].set(1.0))
+
+
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="warnings cannot skip frames of a package before Python 3.12")
+@pytest.mark.parametrize(
+    "run",
+    [
+        lambda s: jf.simulate(s, MODEL, SPIKY),
+        lambda s: s(MODEL, SPIKY[0]),
+        lambda s: jf.misfit_and_gradient(s, jf.misfits.l2, MODEL, SPIKY, OBSERVED),
+        lambda s: jf.hessian_product(s, jf.misfits.l2, MODEL, SPIKY, OBSERVED, MODEL),
+        lambda s: next(jf.invert(s, MODEL, SPIKY, OBSERVED, optimizer=optax.sgd(1.0), iterations=1)),
+    ],
+    ids=["simulate", "simulator", "misfit_and_gradient", "hessian_product", "invert"],
+)
+def test_the_warning_points_at_the_caller(run):
+    class StopError(Exception):
+        pass
+
+    def stop(message, category, filename, lineno, *_):
+        raise StopError(filename)
+
+    with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings():
+        warnings.simplefilter("always")
+        patch.setattr(warnings, "showwarning", stop)
+        with pytest.raises(StopError, match=re.escape(__file__)):
+            run(SIMULATOR)
+
+
+ARGUMENTS = (MODEL, SURVEY, OBSERVED)
+FUNCTIONS = {
+    "simulate": lambda m, s, o: jf.simulate(SIMULATOR, m, s),
+    "simulator": lambda m, s, o: SIMULATOR(m, s[0]),
+    "misfit_and_gradient": functools.partial(jf.misfit_and_gradient, SIMULATOR, jf.misfits.l2),
+    "hessian_product": lambda m, s, o: jf.hessian_product(SIMULATOR, jf.misfits.l2, m, s, o, m),
+    "gauss_newton_product": lambda m, s, o: jf.gauss_newton_product(SIMULATOR, jf.misfits.l2, m, s, o, m),
+}
+
+
+@pytest.mark.telling
+@pytest.mark.parametrize("traced", range(4), ids=["model", "survey", "observed", "none"])
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_checks_hold_under_jit(name, traced):
+    """Whichever argument is traced, and whichever is a constant of the traced function."""
+
+    def function(x):
+        return FUNCTIONS[name](*(x if i == traced else a for i, a in enumerate(ARGUMENTS)))
+
+    plain = jax.eval_shape(function, ARGUMENTS[min(traced, 2)])  # traces as jit does, and compiles nothing
+    assert all(np.prod(x.shape) >= 1 for x in jax.tree.leaves(plain))
+
+
+def test_shapes_are_checked_under_jit_too():
+    with pytest.raises(ValueError, match=r"Acoustic vp has shape \(12, 13\)"):
+        jax.eval_shape(simulate, vp(2000.0, (12, 13)))
+    with pytest.raises(ValueError, match=r"observed has shape \(1, 300, 3, 1\)"):
+        jax.eval_shape(misfit, OBSERVED[:1])
+    # and values that are constants of the traced function
+    negative, off = one_cell(-1.0), survey([[-10.0, 0.0]])
+    with pytest.raises(ValueError, match=r"Acoustic vp must be positive"):
+        jax.eval_shape(lambda s: simulate(negative, s), SURVEY)
+    with pytest.raises(ValueError, match=r"source off the grid"):
+        jax.eval_shape(lambda m: simulate(m, off), MODEL)
