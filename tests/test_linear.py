@@ -160,7 +160,7 @@ def test_every_transformation():
         check(ours, plain, name)
 
 
-@pytest.mark.parametrize("name", ["call", "grad", "jvp", "vmap some", "vmap of grad"])
+@pytest.mark.parametrize("name", ["call", "jvp", "vmap of grad"])
 def test_outside_of_jit(name):
     check(TRANSFORMATIONS[name](told, values()), TRANSFORMATIONS[name](apply, values()), name)
 
@@ -261,8 +261,10 @@ LAPLACIANS = [  # shape, spacing, widths, free surface
 ]
 
 
-@pytest.mark.parametrize("order", [2, 4, 8])
-@pytest.mark.parametrize(("shape", "spacing", "widths", "free_surface"), LAPLACIANS)
+@pytest.mark.parametrize(
+    ("shape", "spacing", "widths", "free_surface", "order"),
+    [(*case, order) for case in LAPLACIANS for order in ((2, 4, 8) if len(case[0]) < 3 else (2, 8))],
+)
 def test_transpose_of_the_damped_laplacian(shape, spacing, widths, free_surface, order):
     frame = Frame(jf.Grid(shape, spacing, 1e-3, 1), order, jf.CPML(width=widths), free_surface)
     derivative = frame.derivative

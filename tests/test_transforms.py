@@ -267,8 +267,7 @@ def check_two_devices():
     of_three, of_four = misfit(three), misfit(four)
     data = jit(lambda m, s, devices: jf.simulate(simulator, m, s, devices=devices), static_argnums=2)
     pairs = [
-        ("misfit", misfit(three, devices=devices), of_three),
-        ("in batches", misfit(three, devices=devices, batch=2), of_three),
+        ("misfit", misfit(three, devices=devices, batch=2), of_three),
         ("by hand", in_shard_map(simulator, four, devices, False), of_four),
         ("simulate", data(model, three.survey, tuple(devices)), data(model, three.survey, None)),
     ]

@@ -30,7 +30,7 @@ import common
 import jaxfwi as jf
 from jaxfwi import models, plot
 
-Preset = Literal["quick", "full"]
+Preset = Literal["quick", "full", "cost"]
 Stage = Literal["make", "model", "gradients", "compare"]
 STAGES: tuple[Stage, ...] = ("make", "model", "gradients", "compare")
 
@@ -67,7 +67,7 @@ class Options:
     """The acoustic gradient by plain AD, checkpointing and boundary saving: equality, time and measured memory."""
 
     preset: Preset | None = None
-    """Size of the run: quick (the default, under a minute) or full. Read by stage make, as are the four below."""
+    """Size of the run: quick (the default, under a minute), full, or cost (one shot on 173 x 561 cells, 2000 steps)."""
     stage: Literal["make", "model", "gradients", "compare", "all"] = "all"
     """One stage; each reads what the one before wrote."""
     out: Path = Path("runs/boundary_saving")
@@ -138,6 +138,9 @@ class Settings:
 PRESETS: dict[Preset, Settings] = {
     "quick": Settings(shots=4, dt=2e-3, steps=600, repeats=3),
     "full": Settings(),
+    "cost": Settings(
+        shape=(173, 561), spacing=20.0, dt=2e-3, steps=2000, shots=1, space_order=8, repeats=5, surfaces=("absorbing",)
+    ),
 }
 
 

@@ -64,7 +64,7 @@ class Preset:
 
 PRESETS = {
     "tiny": Preset((40, 80), 50.0, shots=3, shots_per_iteration=2, iterations=(3, 3), duration=1.5),
-    "quick": Preset((100, 300), 30.0, shots=16, shots_per_iteration=8, iterations=(20, 45)),
+    "quick": Preset((100, 300), 30.0, shots=16, shots_per_iteration=8, iterations=(15, 40)),
     "full": Preset((150, 460), 20.0, shots=40, shots_per_iteration=10, iterations=(40, 60, 80),
                    frequencies=(3.0, 5.0, 8.0), rates=(25.0, 20.0, 15.0)),
 }  # fmt: skip
