@@ -218,7 +218,7 @@ def test_a_state_of_another_inversion_is_refused(shots):
         ({"bounds": (jf.Acoustic(vp=3000.0), jf.Acoustic(vp=1500.0))}, r"bounds must be \(lower, upper\), .* above"),
         ({"optimizer": optax.adam}, r"optimizer must be one of optax, as optax\.adam"),
     ],
-    ids=str,
+    ids=lambda x: x if isinstance(x, str) else None,
 )
 def test_mistakes_are_told_at_the_call(shots, options, message):
     survey, observed = shots
