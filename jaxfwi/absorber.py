@@ -56,15 +56,15 @@ class CPML:
 
     def __post_init__(self):
         given: Any = self.width
-        if np.ndim(given) == 0:
-            width = whole("CPML width", given, 0)
-        elif np.ndim(given) == 2 and np.shape(given)[1] == 2:
+        if isinstance(given, tuple | list):
+            if not all(isinstance(pair, tuple | list) and len(pair) == 2 for pair in given):
+                raise ValueError(
+                    "CPML width must be a whole number or a (near, far) pair per axis, as ((0, 20), (20, 20)), got "
+                    f"{given}."
+                )
             width = tuple((whole("CPML width", near, 0), whole("CPML width", far, 0)) for near, far in given)
         else:
-            raise ValueError(
-                f"CPML width must be a whole number or a (near, far) pair per axis, as ((0, 20), (20, 20)), got "
-                f"{self.width}."
-            )
+            width = whole("CPML width", given, 0)
         object.__setattr__(self, "width", width)
         if not (self.velocity > 0 and self.frequency > 0 and 0 < self.reflection < 1):
             raise ValueError(

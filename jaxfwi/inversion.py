@@ -184,9 +184,9 @@ def _update(simulator, misfit, optimizer, batch, devices, model, optimizer_state
     )
     new = optax.apply_updates(model, _masked(updates, mask))
     if lower is not None:
-        new = jax.tree.map(jnp.maximum, new, lower)
+        new = jax.tree.map(lambda x, limit: jnp.maximum(x, jnp.asarray(limit, x.dtype)), new, lower)
     if upper is not None:
-        new = jax.tree.map(jnp.minimum, new, upper)
+        new = jax.tree.map(lambda x, limit: jnp.minimum(x, jnp.asarray(limit, x.dtype)), new, upper)
     if mask is not None:  # what is masked stays as it is, outside the bounds too
         new = jax.tree.map(lambda x, old, m: jnp.where(jnp.asarray(m) == 0, old, x), new, model, mask)
     return value, gradient, new, optimizer_state

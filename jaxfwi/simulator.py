@@ -1,6 +1,7 @@
 """One shot: pad the model, prepare coefficients, run the time loop, record."""
 
 import functools
+import math
 import os
 import sys
 import warnings
@@ -160,7 +161,7 @@ class Simulator:
             if self.grid.dt > limit:
                 raise ValueError(
                     f"grid.dt = {self.grid.dt:g} s is unstable for {fastest:g} m/s at space order {self.space_order}: "
-                    f"the largest stable dt is {limit:.4g} s."
+                    f"the largest stable dt is {_rounded_down(limit):.4g} s."
                 )
 
     def _check_survey(self, survey: Survey) -> None:
@@ -208,6 +209,12 @@ class Simulator:
                 "space_order or lower the frequency.",
                 **_AT_THE_CALLER,
             )
+
+
+def _rounded_down(seconds: float) -> float:
+    """To four digits, so that the figure in a message is itself below the limit."""
+    unit = 10.0 ** (math.floor(math.log10(seconds)) - 3)
+    return math.floor(seconds / unit) * unit
 
 
 @functools.partial(jax.jit, static_argnums=0)
