@@ -291,7 +291,6 @@ FUNCTIONS = {
 }
 
 
-@pytest.mark.telling
 @pytest.mark.parametrize("traced", range(4), ids=["model", "survey", "observed", "none"])
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_checks_hold_under_jit(name, traced):
@@ -304,6 +303,7 @@ def test_checks_hold_under_jit(name, traced):
     assert all(np.prod(x.shape) >= 1 for x in jax.tree.leaves(plain))
 
 
+@pytest.mark.telling
 def test_shapes_are_checked_under_jit_too():
     with pytest.raises(ValueError, match=r"Acoustic vp has shape \(12, 13\)"):
         jax.eval_shape(simulate, vp(2000.0, (12, 13)))
