@@ -81,26 +81,40 @@ class CPML:
 
 
 @dataclass(frozen=True)
+class Recursion:
+    """The memory variables' recursion ``memory = decay memory + gain derivative`` across a layer, from the outside in."""
+
+    decay: tuple[float, ...] = field(repr=False)
+    gain: tuple[float, ...] = field(repr=False)
+
+
+@dataclass(frozen=True)
 class Slab:
     """The damped cells along one side of an axis."""
 
     axis: int
     far: bool
     width: int
-    decay: tuple[float, ...] = field(repr=False)  # a and b of the recursion, from the outside in
-    gain: tuple[float, ...] = field(repr=False)
+    nodes: "Recursion"
+    half: "Recursion"  # of the derivatives half-way between nodes
 
-    def recursion(self, ndim: int, dtype: Any) -> tuple[Array, Array]:
+    def recursion(self, ndim: int, dtype: Any, half: bool = False) -> tuple[Array, Array]:
         """Coefficients a and b of ``memory = b memory + a derivative``, shaped to broadcast along the slab's axis."""
         shape = [1] * ndim
         shape[self.axis] = self.width
         order = -1 if self.far else 1
-        a, b = (np.asarray(x)[::order].reshape(shape) for x in (self.gain, self.decay))
+        profile = self.half if half else self.nodes
+        a, b = (np.asarray(x)[::order].reshape(shape) for x in (profile.gain, profile.decay))
         return jnp.asarray(a, dtype), jnp.asarray(b, dtype)
 
-    def start(self, shape: Sequence[int], reach: int) -> tuple[int, ...]:
-        """First cell of the slab and the `reach` cells on its inner side, in a grid of this shape."""
-        return tuple(n - self.width - reach if self.far and a == self.axis else 0 for a, n in enumerate(shape))
+    def start(self, shape: Sequence[int], reach: int, half: bool = False) -> tuple[int, ...]:
+        """First cell of the slab and the `reach` cells on its inner side, in a grid of this shape.
+
+        On the far side the slab half-way between nodes starts, and ends, a cell before that of the nodes: as on the
+        near side nothing lies beyond the last node.
+        """
+        inward = self.width + reach + half
+        return tuple(n - inward if self.far and a == self.axis else 0 for a, n in enumerate(shape))
 
     def cut(self, u: Array, reach: int) -> Array:
         """The slab's cells and those within `reach` of it, zero beyond the grid."""
@@ -118,13 +132,15 @@ class Slab:
 
 @lru_cache
 def _slab(axis: int, far: bool, width: int, cpml: CPML, spacing: float, dt: float) -> Slab:
-    thickness = width * spacing
+    def recursion(depth):
+        d = -1.5 * cpml.velocity * math.log(cpml.reflection) / (width * spacing) * depth**2
+        alpha = math.pi * cpml.frequency * (1.0 - depth)
+        b = np.exp(-(d + alpha) * dt)
+        a = d / (d + alpha) * (b - 1.0)
+        return Recursion(decay=tuple(b.tolist()), gain=tuple(a.tolist()))
+
     depth = np.arange(width, 0, -1) / width  # 1 at the outermost cell; 0 would be the last cell of the gap
-    d = -1.5 * cpml.velocity * math.log(cpml.reflection) / thickness * depth**2
-    alpha = math.pi * cpml.frequency * (1.0 - depth)
-    b = np.exp(-(d + alpha) * dt)
-    a = d / (d + alpha) * (b - 1.0)
-    return Slab(axis, far, width, decay=tuple(b.tolist()), gain=tuple(a.tolist()))
+    return Slab(axis, far, width, recursion(depth), recursion(depth - 0.5 / width))
 
 
 @dataclass(frozen=True)

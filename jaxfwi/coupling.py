@@ -1,12 +1,13 @@
 """How a source or a receiver at a position in metres touches the nodes of a grid.
 
-On a node: that node alone. Between nodes: a Kaiser-windowed sinc over eight nodes an axis (Hicks 2002, Geophysics 67,
-156-165), mirrored with its sign turned at a free surface. Weights are smooth functions of the position, so that
-positions can be differentiated. The sinc's short reach leaves an error of about 0.1 % of the amplitude for each axis on
+On a node of its field: that node alone. Between nodes: a Kaiser-windowed sinc over eight nodes an axis (Hicks 2002,
+Geophysics 67, 156-165). Across a free surface fields that are odd about it are mirrored with their sign turned, the
+others continued by a polynomial. Weights are smooth functions of the position, so that positions can be differentiated. The sinc's short reach leaves an error of about 0.1 % of the amplitude for each axis on
 which a point lies between nodes, at 4 points per wavelength and more; it does not fall with finer grids.
 """
 
 import itertools
+from functools import lru_cache
 from typing import NamedTuple
 
 import jax
@@ -15,11 +16,15 @@ import numpy as np
 from jax import Array
 
 from jaxfwi.absorber import Frame
+from jaxfwi.equations.base import Field
 
-__all__ = ["Coupling", "couple", "inject", "nodes", "sample"]
+__all__ = ["Coupling", "couple", "inject", "nodes", "sample", "shift"]
 
 HALF_WIDTH = 4  # nodes on either side
 KAISER_SHAPE = 6.31  # for a half-width of 4, Hicks (2002)
+CONTINUED = 5  # rows below a free surface whose polynomial continues a field above it
+
+Lattice = tuple[float, ...] | None  # per axis 0 for points on nodes, 0.5 for points half-way; None for points anywhere
 
 
 class Coupling(NamedTuple):
@@ -29,41 +34,74 @@ class Coupling(NamedTuple):
     weight: Array
 
 
-def couple(position: Array, frame: Frame, on_nodes: bool) -> Coupling:
-    """The coupling of points ``(n, ndim)`` in metres to the padded grid.
+def couple(position: Array, frame: Frame, lattice: Lattice, field: Field, volumes: tuple = ()) -> Coupling:
+    """The coupling of points ``(n, ndim)`` in metres to a field on the padded grid.
 
     Args:
         position: metres from the model's first node.
         frame: the padded grid.
-        on_nodes: whether every point is known to lie on a node; then one node each, and positions cannot be
-            differentiated.
+        lattice: where on each axis all points are known to lie. An axis on which these are the field's own nodes costs
+            one node instead of eight; positions cannot be differentiated then.
+        field: where the field's values lie, and how it meets a free surface.
+        volumes: of the first rows, as parts of a cell's, by which the weights are to be divided: for sources.
 
     Returns:
         Indices into the padded grid. Nodes that fall off the padded grid have weight zero.
     """
     scaled = position / jnp.asarray(frame.grid.spacing, position.dtype)
-    if on_nodes:
+    if lattice is not None:
         scaled = _undifferentiable(scaled)
-        nearest = jnp.round(scaled).astype(jnp.int32)
-        index = tuple(nearest[:, axis, None] for axis in range(frame.grid.ndim))
-        weight = jnp.ones_like(scaled[:, :1])
-        if frame.free_surface:
-            weight = jnp.where(index[0] == 0, 0.0, weight)
-    else:
-        lower = jax.lax.stop_gradient(jnp.floor(scaled))
-        offset = np.arange(1 - HALF_WIDTH, 1 + HALF_WIDTH)
-        per_axis_weight = _windowed_sinc((scaled - lower)[..., None], offset)  # (n, ndim, 8)
-        per_axis_index = lower.astype(jnp.int32)[..., None] + offset
-        if frame.free_surface:
-            depth = per_axis_index[:, 0]
-            per_axis_weight = per_axis_weight.at[:, 0].multiply(jnp.sign(depth).astype(scaled.dtype))
-            per_axis_index = per_axis_index.at[:, 0].set(jnp.abs(depth))
-        combinations = np.array(list(itertools.product(range(2 * HALF_WIDTH), repeat=frame.grid.ndim)))  # (K, ndim)
-        index = tuple(per_axis_index[:, axis, k] for axis, k in enumerate(combinations.T))
-        weight = jnp.ones_like(scaled[:, :1])
-        for axis, k in enumerate(combinations.T):
-            weight = weight * per_axis_weight[:, axis, k]
-    return shift(Coupling(index, weight), [-lo for lo, _ in frame.pads], frame.shape)
+    index, weight = [], []
+    for axis, half in enumerate(field.half):
+        x = scaled[:, axis] - 0.5 if half else scaled[:, axis]
+        surface = frame.free_surface and axis == 0
+        if lattice is not None and lattice[axis] == 0.5 * half:
+            rows, per_node = jnp.round(x).astype(jnp.int32)[:, None], jnp.ones_like(x)[:, None]
+        else:
+            lower = jax.lax.stop_gradient(jnp.floor(x))
+            offset = np.arange(1 - HALF_WIDTH, 1 + HALF_WIDTH)
+            per_node = _windowed_sinc((x - lower)[:, None], offset)
+            first = lower.astype(jnp.int32) + int(offset[0])
+            if surface:
+                above = jnp.clip(-first, 0, HALF_WIDTH)
+                folds = jnp.asarray(_folds(field.odd, half), per_node.dtype)
+                per_node = jnp.einsum("no,nos->ns", per_node, folds[above], precision="highest")
+                first = first + above
+            rows = first[:, None] + np.arange(len(offset))
+        if surface and field.odd and not half:
+            per_node = jnp.where(rows == 0, 0.0, per_node)
+        if axis == 0 and volumes:
+            per_row = np.array([*volumes, 1.0])
+            per_node = per_node / jnp.asarray(per_row, per_node.dtype)[jnp.clip(rows, 0, len(volumes))]
+        index.append(rows)
+        weight.append(per_node)
+    combinations = np.array(list(itertools.product(*(range(w.shape[1]) for w in weight))))  # (K, ndim)
+    place = tuple(i[:, k] for i, k in zip(index, combinations.T, strict=True))
+    product = jnp.ones_like(weight[0][:, :1])
+    for w, k in zip(weight, combinations.T, strict=True):
+        product = product * w[:, k]
+    return shift(Coupling(place, product), [-lo for lo, _ in frame.pads], frame.shape)
+
+
+@lru_cache
+def _folds(odd: bool, half: bool) -> np.ndarray:
+    """For 0 to 4 rows of the window above the first row, what each of the window's nodes adds to the weights of the
+    first eight rows: ``(5, 8, 8)``.
+    """
+    width = 2 * HALF_WIDTH
+    out = np.zeros((HALF_WIDTH + 1, width, width))
+    for above in range(HALF_WIDTH + 1):
+        for node in range(width):
+            row = node - above
+            if row >= 0:
+                out[above, node, row] = 1.0
+            elif odd:
+                out[above, node, -row - half] = -1.0
+            else:
+                for c in range(CONTINUED):
+                    others = [m for m in range(CONTINUED) if m != c]
+                    out[above, node, c] = np.prod([(row - m) / (c - m) for m in others])
+    return out
 
 
 def shift(coupling: Coupling, origin: list[int], shape: tuple[int, ...]) -> Coupling:
@@ -83,9 +121,12 @@ def sample(values: Array, weight: Array) -> Array:
     return values[:, 0] * weight[:, 0] if weight.shape[1] == 1 else jnp.sum(values * weight, axis=1)
 
 
-def inject(field: Array, coupling: Coupling, amount: Array, scale: Array) -> Array:
-    """`field` with ``scale * amount`` spread over the points' nodes; ``amount`` is ``(n,)``, ``scale`` a field."""
-    spread = nodes(scale, coupling.place) * coupling.weight * amount[:, None]
+def inject(field: Array, coupling: Coupling, amount: Array, scale: Array | float) -> Array:
+    """`field` with ``scale * amount`` spread over the points' nodes; ``amount`` is ``(n,)``, ``scale`` a field or a
+    number.
+    """
+    spread = coupling.weight * amount[:, None]
+    spread = (scale if isinstance(scale, float) else nodes(scale, coupling.place)) * spread
     return field.at[coupling.place].add(spread, mode="promise_in_bounds")
 
 

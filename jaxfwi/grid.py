@@ -74,28 +74,28 @@ class Grid:
         """Times of the samples in seconds, ``(nt,)``."""
         return np.arange(self.nt) * self.dt
 
-    def stable_dt(self, speed: float, space_order: int) -> float:
+    def stable_dt(self, speed: float, space_order: int, staggered: bool = False) -> float:
         """The largest stable time step in seconds for waves of up to `speed` m/s (second order in time; von Neumann
-        analysis).
+        analysis), of centred stencils as `Acoustic` has them or of `staggered` ones as the other equations.
 
         >>> round(Grid((10, 10), 10.0, 1e-3, 10).stable_dt(2000.0, 2), 6)
         0.003536
         """
-        largest = float(stencils.symbol(space_order, np.pi))
+        largest = float(stencils.symbol(space_order, np.pi, staggered))
         return 2.0 / (speed * math.sqrt(sum(largest / h**2 for h in self.spacing)))
 
-    def safe_frequency(self, speed: float, space_order: int) -> float:
+    def safe_frequency(self, speed: float, space_order: int, staggered: bool = False) -> float:
         """The highest frequency in Hz that waves of `speed` m/s carry with a phase velocity good to 1 % along the axes.
 
         >>> round(Grid((10, 10), 10.0, 1e-3, 10).safe_frequency(1500.0, 8), 1)
         44.1
         """
-        return speed / (max(self.spacing) * points_per_wavelength(space_order))
+        return speed / (max(self.spacing) * points_per_wavelength(space_order, staggered))
 
 
 @lru_cache
-def points_per_wavelength(space_order: int, tolerance: float = 0.01) -> float:
+def points_per_wavelength(space_order: int, staggered: bool = False, tolerance: float = 0.01) -> float:
     """Points per wavelength at which the stencil's phase velocity is wrong by `tolerance`."""
     angle = np.linspace(1e-2, np.pi, 4000)
-    error = 1.0 - np.sqrt(np.maximum(stencils.symbol(space_order, angle), 0.0)) / angle
+    error = 1.0 - np.sqrt(np.maximum(stencils.symbol(space_order, angle, staggered), 0.0)) / angle
     return float(2.0 * np.pi / angle[np.argmax(error > tolerance)])

@@ -55,13 +55,14 @@ class Checkpointing:
 
     def run(self, propagation: Propagation, places: Places, inputs: Inputs) -> Array:
         """Data of one shot, ``(time, receivers, components)``."""
-        nt, sources = inputs.wavelet.shape
+        nt = len(inputs.wavelet[0])
         segments = min(self.segments or max(1, round(math.sqrt(nt))), nt)
         length = -(-nt // segments)
         segments = -(-nt // length)
         # steps beyond the end, with a silent source, fill the last segment; their data are dropped
-        silent = jnp.zeros((segments * length - nt, sources), inputs.wavelet.dtype)
-        wavelet = jnp.concatenate([inputs.wavelet, silent]).reshape(segments, length, sources)
+        wavelet = jax.tree.map(
+            lambda w: jnp.pad(w, ((0, segments * length - nt), (0, 0))).reshape(segments, length, -1), inputs.wavelet
+        )
 
         @jax.checkpoint
         def segment(state, samples):
@@ -102,7 +103,7 @@ class BoundarySaving:
 
     def run(self, propagation: Propagation, places: Places, inputs: Inputs) -> Array:
         """Data of one shot, ``(time, receivers, components)``."""
-        if not propagation.equation.reversible():
+        if not propagation.equation.reversible(propagation.frame.grid.ndim, propagation.frame.order):
             raise ValueError(
                 f"BoundarySaving cannot rebuild the wavefields of {propagation.equation.__name__}, which loses energy: "
                 "use memory=Checkpointing() instead."
@@ -124,7 +125,7 @@ class _Record(NamedTuple):
     """What boundary saving keeps of a forward run."""
 
     final: Any  # the last state, on the window
-    rings: Any  # per step
+    rings: Any  # per step, one a stage
     samples: Any  # per step, the fields at the receivers' nodes, for the derivative of their weights
 
 
@@ -139,10 +140,13 @@ class _Rebuild:
         p = self.propagation
 
         def step(state, wavelet):
-            kept = ring.pack(p.window.ring(state), self.strategy.dtype, self.strategy.host)
             samples = p.samples(places, state)
-            new = p.step(places, inputs, state, wavelet)
-            return new, (p.data(inputs, samples), kept, samples if p.interpolates(inputs) else None)
+            source = p.source(places, inputs, wavelet)
+            kept = []
+            for stage in p.stages:
+                kept.append(ring.pack(p.window.ring(stage, state), self.strategy.dtype, self.strategy.host))
+                state = stage.forward(inputs.coefficients, state, p.frame.derivative, source)
+            return state, (p.data(inputs, samples), kept, samples if p.interpolates(inputs) else None)
 
         final, (data, rings, samples) = lax.scan(step, p.initial(inputs), inputs.wavelet)
         return data, _Record(p.window.crop(final), rings, samples)
@@ -155,39 +159,39 @@ class _Rebuild:
     def adjoint(self, primal: tuple, cotangent: Array) -> Inputs:
         """The transpose of `tangent`.
 
-        Backwards in time, each step rebuilds the state it started from and then pulls cotangents through. Those of the
-        coefficients come from the rebuilt state on the window. All others need no state, because the step is linear in
-        it: at rest serves as well as any.
+        Backwards in time, each stage of a step rebuilds the state it started from and then pulls cotangents through.
+        Those of the coefficients come from the rebuilt state on the window. All others need no state, because the stage
+        is linear in it: at rest serves as well as any.
         """
         places, inputs, record = primal
         p, window = self.propagation, self.propagation.window
         near = window.crop_inputs(places, inputs)
         at_rest = p.initial(inputs)
-        ring_like = window.ring(at_rest)
+        stages = [(stage, window.ring(stage, at_rest)) for stage in p.stages]
 
         def step(carry, xs):
             state, adjoint, coefficients, source, receiver = carry
             wavelet, kept, samples, data = xs
-            known = ring.unpack(kept, ring_like, self.strategy.host)
-            state = window.fill(window.rewind(near, state, wavelet), known)
+            wavelet_bar = jax.tree.map(jnp.zeros_like, wavelet)
+            for (stage, like), record in reversed(list(zip(stages, kept, strict=True))):
+                known = ring.unpack(record, like, self.strategy.host)
+                state = window.fill(stage, window.backward(stage, near, state, wavelet), known)
+                _, pull = jax.vjp(window.forward(stage, near, state, wavelet), near.coefficients)
+                coefficients = jax.tree.map(jnp.add, coefficients, pull(window.crop(adjoint))[0])
 
-            def of_coefficients(c):
-                return window.step(near, c, state, wavelet)
+                def of_the_rest(state, wavelet, weight, stage=stage):
+                    source = p.source(places, inputs._replace(source_weight=weight), wavelet)
+                    return stage.forward(inputs.coefficients, state, p.frame.derivative, source)
 
-            _, pull = jax.vjp(of_coefficients, near.coefficients)
-            coefficients = jax.tree.map(jnp.add, coefficients, pull(window.crop(adjoint))[0])
-
-            def of_the_rest(state, wavelet, weight):
-                return p.step(places, inputs._replace(source_weight=weight), state, wavelet)
-
-            _, pull = jax.vjp(of_the_rest, at_rest, wavelet, inputs.source_weight)
-            adjoint, wavelet_bar, source_bar = pull(adjoint)
+                _, pull = jax.vjp(of_the_rest, at_rest, wavelet, inputs.source_weight)
+                adjoint, *bars = pull(adjoint)
+                wavelet_bar, source = jax.tree.map(jnp.add, (wavelet_bar, source), tuple(bars))
             _, pull = jax.vjp(lambda s: p.data(inputs, p.samples(places, s)), at_rest)
             adjoint = jax.tree.map(jnp.add, adjoint, pull(data)[0])
             if samples is not None:
                 _, pull = jax.vjp(lambda weight: p.data(inputs._replace(receiver_weight=weight), samples), receiver)
-                receiver = receiver + pull(data)[0]
-            return (state, adjoint, coefficients, source + source_bar, receiver), wavelet_bar
+                receiver = jax.tree.map(jnp.add, receiver, pull(data)[0])
+            return (state, adjoint, coefficients, source, receiver), wavelet_bar
 
         zeros = jax.tree.map(jnp.zeros_like, (near.coefficients, inputs.source_weight, inputs.receiver_weight))
         zero = zero_of((inputs, cotangent))

@@ -6,6 +6,7 @@ Everything static about a shot is in `Propagation`, which is hashable; everythin
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -15,40 +16,46 @@ from jax import Array
 
 from jaxfwi.absorber import Derivative, Frame, Region
 from jaxfwi.coupling import Coupling, inject, nodes, sample, shift
-from jaxfwi.equations.base import WaveEquation
+from jaxfwi.equations.base import Ring, Stage, State, WaveEquation
 from jaxfwi.linear import zero_of
 from jaxfwi.stencils import put_at
 
 __all__ = ["Inputs", "Places", "Propagation", "Window"]
 
+Index = tuple[Array, ...]
+
 
 class Places(NamedTuple):
-    """The nodes that sources and receivers touch: per axis an index array ``(points, nodes)``."""
+    """The nodes that sources and receivers touch, for each field: per axis an index array ``(points, nodes)``."""
 
-    source: tuple[Array, ...]
-    receiver: tuple[Array, ...]
+    source: dict[str, Index]
+    receiver: dict[str, Index]
 
 
 class Inputs(NamedTuple):
     """What the data of a shot depend on."""
 
-    coefficients: Any  # of the equation, on the padded grid
-    wavelet: Array  # (time, sources)
-    source_weight: Array  # (sources, nodes)
-    receiver_weight: Array  # (receivers, nodes)
+    coefficients: dict[str, Array]  # of the equation, on the padded grid
+    wavelet: tuple[Array, ...]  # for each of the source fields (time, sources), at the times when it is driven
+    source_weight: dict[str, Array]  # for each driven field (sources, nodes)
+    receiver_weight: dict[str, Array]  # for each recorded field (receivers, nodes)
 
 
 @dataclass(frozen=True)
 class Source:
     """The sources at one time step."""
 
-    fields: tuple[str, ...]
-    coupling: Coupling
-    amount: Array
+    coupling: dict[str, Coupling]
+    amount: dict[str, Array]
+    dt: float
 
-    def add(self, name: str, field: Array, scale: Array) -> Array:
-        """`field` with ``scale * amount`` at the sources' nodes, if sources drive the field of this name."""
-        return inject(field, self.coupling, self.amount, scale) if name in self.fields else field
+    def add(self, name: str, field: Array, scale: Array | float) -> Array:
+        """`field` with ``scale`` times the source at its nodes, if sources drive the field of this name."""
+        return inject(field, self.coupling[name], self.amount[name], scale) if name in self.amount else field
+
+    def remove(self, name: str, field: Array, scale: Array | float) -> Array:
+        """The opposite of `add`."""
+        return inject(field, self.coupling[name], -self.amount[name], scale) if name in self.amount else field
 
 
 @dataclass(frozen=True)
@@ -58,8 +65,8 @@ class Propagation:
     Args:
         equation: the type of the model.
         frame: the padded grid.
-        source_fields: names of the fields that sources drive.
-        receiver_fields: names of the fields that receivers record, one component of the data each.
+        source_fields: names of what sources drive.
+        receiver_fields: names of what receivers record, one component of the data each.
         differentiate_absorber: whether the material of the layer takes part in derivatives.
     """
 
@@ -69,37 +76,68 @@ class Propagation:
     receiver_fields: tuple[str, ...]
     differentiate_absorber: bool
 
-    def initial(self, inputs: Inputs) -> Any:
+    @property
+    def stages(self) -> tuple[Stage, ...]:
+        """The parts of a time step."""
+        return self.equation.stages(self.frame.grid.ndim, self.frame.order)
+
+    def initial(self, inputs: Inputs) -> State:
         """The state at rest."""
         dtype = jax.tree.leaves(inputs.coefficients)[0].dtype
         zeros = jnp.zeros(self.frame.shape, dtype) + zero_of(inputs).astype(dtype)
         return self.equation.initial(zeros, self.frame.derivative)
 
-    def samples(self, places: Places, state: Any) -> Array:
-        """Recorded fields at the receivers' nodes, ``(components, receivers, nodes)``."""
-        return jnp.stack([nodes(getattr(state, name), places.receiver) for name in self.receiver_fields])
+    def samples(self, places: Places, state: State) -> dict[str, Array]:
+        """Recorded fields at the receivers' nodes, ``(receivers, nodes)`` each."""
+        return {name: nodes(state.waves[name], place) for name, place in places.receiver.items()}
 
-    def data(self, inputs: Inputs, samples: Array) -> Array:
+    def data(self, inputs: Inputs, samples: dict[str, Array]) -> Array:
         """One time sample of the data, ``(receivers, components)``."""
-        return jnp.stack([sample(s, inputs.receiver_weight) for s in samples], axis=-1)
+        recorded = self.equation.recorded(self.frame.grid.ndim)
+        values = {name: sample(s, inputs.receiver_weight[name]) for name, s in samples.items()}
+        components = [_combined(recorded[name], values) for name in self.receiver_fields]
+        return jnp.stack(components, axis=-1)
 
-    def step(self, places: Places, inputs: Inputs, state: Any, wavelet: Array) -> Any:
+    def step(self, places: Places, inputs: Inputs, state: State, wavelet: tuple[Array, ...]) -> State:
         """The state one step later, on the padded grid."""
         source = self.source(places, inputs, wavelet)
-        return self.equation.step(inputs.coefficients, state, self.frame.derivative, source)
+        for stage in self.stages:
+            state = stage.forward(inputs.coefficients, state, self.frame.derivative, source)
+        return state
 
-    def advance(self, places: Places, inputs: Inputs, state: Any, wavelet: Array) -> tuple[Any, Array]:
+    def advance(self, places: Places, inputs: Inputs, state: State, wavelet: tuple[Array, ...]) -> tuple[State, Array]:
         """The state one step later and the data sample at the time of the given state: data[n] is at ``n dt``."""
         return self.step(places, inputs, state, wavelet), self.data(inputs, self.samples(places, state))
 
-    def source(self, places: Places, inputs: Inputs, wavelet: Array) -> Source:
+    def source(self, places: Places, inputs: Inputs, wavelet: tuple[Array, ...]) -> Source:
+        """The sources at one time step, on the padded grid."""
+        coupling = {name: Coupling(place, inputs.source_weight[name]) for name, place in places.source.items()}
+        return self.emitting(coupling, wavelet)
+
+    def emitting(self, coupling: dict[str, Coupling], wavelet: tuple[Array, ...]) -> Source:
         """The sources at one time step; a point source is spread over the volume of a cell."""
-        amount = wavelet / math.prod(self.frame.grid.spacing)
-        return Source(self.source_fields, Coupling(places.source, inputs.source_weight), amount)
+        driven, volume = self.equation.driven(self.frame.grid.ndim), math.prod(self.frame.grid.spacing)
+        amount: dict[str, Array] = {}
+        for name, strength in zip(self.source_fields, wavelet, strict=True):
+            for field, factor in driven[name].items():
+                part = factor / volume * strength
+                amount[field] = amount[field] + part if field in amount else part
+        return Source(coupling, amount, self.frame.grid.dt)
 
     def interpolates(self, inputs: Inputs) -> bool:
         """Whether receivers have weights worth differentiating."""
-        return inputs.receiver_weight.shape[1] > 1
+        return any(weight.shape[1] > 1 for weight in inputs.receiver_weight.values())
+
+    def owned(self, half: tuple[bool, ...]) -> Region:
+        """The cells of the padded grid whose values depend on nothing but the model: half-way between two of its nodes,
+        if not on them.
+        """
+        return tuple(slice(s.start, s.stop - h) for s, h in zip(self.frame.model, half, strict=True))
+
+    def owned_coefficients(self, name: str) -> Region:
+        """The same of a coefficient."""
+        ndim = self.frame.grid.ndim
+        return self.owned(self.equation.halves(ndim).get(name, (False,) * ndim))
 
     @property
     def window(self) -> "Window":
@@ -107,11 +145,16 @@ class Propagation:
         return Window(self)
 
 
+def _combined(factors: dict[str, float], values: dict[str, Array]) -> Array:
+    terms = [values[name] if factor == 1.0 else factor * values[name] for name, factor in factors.items()]
+    return sum(terms[1:], start=terms[0])
+
+
 class Near(NamedTuple):
     """The inputs that act on the window."""
 
-    coefficients: Any
-    source: Coupling
+    coefficients: dict[str, Array]
+    source: dict[str, Coupling]
 
 
 @dataclass(frozen=True)
@@ -151,92 +194,109 @@ class Window:
         d = self.propagation.frame.derivative
         return Derivative(d.spacing, d.order, d.free_surface)
 
-    def regions(self, margins: tuple[tuple[int, ...], ...]) -> list[Region]:
-        """The ring's pieces, each with the given margins around the model: sides of an axis, with the corners only if
-        the window is whole.
+    def regions(self, ring: Ring, margins: tuple[tuple[int, ...], ...]) -> list[Region]:
+        """The two sides of a ring, or what there is of them, in an array with the given margins around the model.
 
-        Stencils along the axes never look at corners.
+        Stencils along the axes never look at corners: these belong to a ring only if the window is whole.
         """
         shape = self.propagation.frame.grid.shape
-        model = [slice(lo, lo + n) for n, (lo, _) in zip(shape, margins, strict=True)]
+        fields = self.propagation.equation.fields(len(shape))
+        half = fields[ring.name].half if ring.name in fields else (False,) * len(shape)
         full = [slice(0, n + lo + hi) for n, (lo, hi) in zip(shape, margins, strict=True)]
-        out = []
-        for axis, ((lo, _), (m_lo, m_hi)) in enumerate(zip(margins, self.margins, strict=True)):
-            n = shape[axis]
-            across = model[:axis] + (full if self.whole else model)[axis:]
-            for start, size in ((lo - m_lo, m_lo), (lo + n, m_hi)):
-                if size:
-                    out.append(tuple(slice(start, start + size) if a == axis else s for a, s in enumerate(across)))
-        return out
+        if self.whole:
+            owned = [slice(lo, lo + n - h) for n, (lo, _), h in zip(shape, margins, half, strict=True)]
+            across = owned[: ring.axis] + full[ring.axis :]
+            sides = (slice(0, owned[ring.axis].start), slice(owned[ring.axis].stop, full[ring.axis].stop))
+        else:
+            across = [slice(lo, lo + n) for n, (lo, _) in zip(shape, margins, strict=True)]
+            (near, far), model = self.margins[ring.axis], across[ring.axis]
+            end = model.stop - half[ring.axis]
+            sides = (
+                slice(model.start - min(near, ring.near), model.start),
+                slice(end, end + (ring.far if far else 0)),
+            )
+        return [
+            tuple(side if a == ring.axis else s for a, s in enumerate(across))
+            for side in sides
+            if side.stop > side.start
+        ]
 
-    def crop(self, state: Any) -> Any:
-        """The state on the window, or its cotangent (which in the ring meets a step that is wrong there: `uncrop` drops
-        what comes of it).
+    def crop(self, state: State) -> State:
+        """The waves on the window, or their cotangents (which in the ring meet a step that is wrong there: `uncrop`
+        drops what comes of it).
         """
-        cut = state._replace(memory=())
-        cut = jax.tree.map(lambda x: x[self.box], cut)
-        return cut._replace(memory=state.memory if self.whole else ())
+        return State({name: x[self.box] for name, x in state.waves.items()}, state.memory if self.whole else {})
 
     def crop_inputs(self, places: Places, inputs: Inputs) -> Near:
         """Coefficients and sources on the window."""
         origin, shape = [s.start for s in self.box], tuple(s.stop - s.start for s in self.box)
-        source = shift(Coupling(places.source, inputs.source_weight), origin, shape)
-        return Near(jax.tree.map(lambda x: x[self.box], inputs.coefficients), source)
+        source = {
+            name: shift(Coupling(place, inputs.source_weight[name]), origin, shape)
+            for name, place in places.source.items()
+        }
+        return Near({name: x[self.box] for name, x in inputs.coefficients.items()}, source)
 
-    def uncrop(self, cropped: Any, like: Any) -> Any:
+    def uncrop(self, cropped: dict[str, Array], like: dict[str, Array]) -> dict[str, Array]:
         """Cotangents of coefficients on the padded grid: the window's where they are right, zero elsewhere."""
         if self.whole:
             return cropped
-        inner = tuple(
-            slice(m, m + n) for n, (m, _) in zip(self.propagation.frame.grid.shape, self.margins, strict=True)
-        )
-        model = self.propagation.frame.model
-        return jax.tree.map(lambda c, x: jnp.zeros_like(x).at[model].set(c[inner]), cropped, like)
+        out = {}
+        for name, x in like.items():
+            owned = self.propagation.owned_coefficients(name)
+            inner = tuple(slice(s.start - b.start, s.stop - b.start) for s, b in zip(owned, self.box, strict=True))
+            out[name] = jnp.zeros_like(x).at[owned].set(cropped[name][inner])
+        return out
 
-    def ring(self, state: Any) -> Array:
-        """What must be recorded of a state on the padded grid before a step, as one vector."""
-        regions = self.regions(self.propagation.frame.pads)
-        pieces = [getattr(state, name)[region] for name in self.propagation.equation.rebuilt for region in regions]
+    def ring(self, stage: Stage, state: State) -> Array:
+        """What must be recorded of a state on the padded grid before a stage, as one vector."""
+        pads = self.propagation.frame.pads
+        pieces = [state.waves[ring.name][region] for ring in stage.ring for region in self.regions(ring, pads)]
         if self.whole:
-            pieces += jax.tree.leaves(state.memory)
-        dtype = jax.tree.leaves(state)[0].dtype
+            pieces += jax.tree.leaves({name: state.memory[name] for name in stage.memory})
+        dtype = jax.tree.leaves(state.waves)[0].dtype
         return jnp.concatenate([jnp.zeros(0, dtype), *(piece.ravel() for piece in pieces)])
 
-    def fill(self, state: Any, ring: Array) -> Any:
-        """A rewound state with its ring put in from the record."""
-        regions = self.regions(self.margins)
+    def fill(self, stage: Stage, state: State, record: Array) -> State:
+        """A state that has been run backwards through a stage, with its ring put in from the record."""
         start = 0
-        for name in self.propagation.equation.rebuilt:
-            field = getattr(state, name)
-            for region in regions:
-                shape = tuple(s.stop - s.start for s in region)
-                piece = ring[start : start + math.prod(shape)].reshape(shape)
-                start += piece.size
-                field = put_at(field, [s.start for s in region], piece)
-            state = state._replace(**{name: field})
+
+        def take(shape):
+            nonlocal start
+            start += math.prod(shape)
+            return record[start - math.prod(shape) : start].reshape(shape)
+
+        waves = dict(state.waves)
+        for ring in stage.ring:
+            for region in self.regions(ring, self.margins):
+                piece = take(tuple(s.stop - s.start for s in region))
+                waves[ring.name] = put_at(waves[ring.name], [s.start for s in region], piece)
+        memory = dict(state.memory)
         if self.whole:
-            leaves, tree = jax.tree.flatten(self._memory_like(ring))
-            for i, leaf in enumerate(leaves):
-                leaves[i] = ring[start : start + leaf.size].reshape(leaf.shape)
-                start += leaf.size
-            state = state._replace(memory=jax.tree.unflatten(tree, leaves))
-        return state
+            frame = self.propagation.frame
+            rest = jax.eval_shape(
+                lambda: self.propagation.equation.initial(jnp.zeros(frame.shape, record.dtype), frame.derivative)
+            ).memory
+            memory |= jax.tree.map(lambda x: take(x.shape), {name: rest[name] for name in stage.memory})
+        return State(waves, memory)
 
-    def _memory_like(self, ring: Array) -> Any:
-        p = self.propagation
-        return jax.eval_shape(lambda: p.frame.derivative.memory(jnp.zeros(p.frame.shape, ring.dtype)))
+    def backward(self, stage: Stage, near: Near, state: State, wavelet: tuple[Array, ...]) -> State:
+        """The state before a stage; its ring is yet to be filled."""
+        assert stage.backward is not None
+        source = self.propagation.emitting(near.source, wavelet)
+        before = stage.backward(near.coefficients, State(state.waves, {}), self.derivative, source)
+        return State(before.waves, state.memory)
 
-    def rewind(self, near: Near, state: Any, wavelet: Array) -> Any:
-        """The state one step earlier; its ring is yet to be filled."""
-        return self.propagation.equation.rewind(near.coefficients, state, self.derivative, self._source(near, wavelet))
-
-    def step(self, near: Near, coefficients: Any, state: Any, wavelet: Array) -> Any:
-        """The state one step later, as it depends on the coefficients; right in the model only, unless the window is
+    def forward(self, stage: Stage, near: Near, state: State, wavelet: tuple[Array, ...]) -> Callable[..., State]:
+        """The state after a stage as a function of the coefficients; right in the model only, unless the window is
         whole.
         """
         derivative = self.propagation.frame.derivative if self.whole else self.derivative
-        return self.propagation.equation.step(coefficients, state, derivative, self._source(near, wavelet))
+        rest = {} if self.whole else {name: () for name in stage.memory}
+        state = State(state.waves, state.memory | rest)
+        source = self.propagation.emitting(near.source, wavelet)
 
-    def _source(self, near: Near, wavelet: Array) -> Source:
-        p = self.propagation
-        return Source(p.source_fields, near.source, wavelet / math.prod(p.frame.grid.spacing))
+        def after(coefficients):
+            new = stage.forward(coefficients, state, derivative, source)
+            return new if self.whole else State(new.waves, {})
+
+        return after

@@ -1,7 +1,8 @@
-"""Finite-difference coefficients and the plain centred derivatives, any even order, any dimension.
+"""Finite-difference coefficients and the plain derivatives, centred and staggered, any even order, any dimension.
 
-Fields are taken to be zero outside their array. With that, a centred second derivative is its own transpose and a
-centred first derivative is minus its own: the facts on which every hand-given transpose in the package rests.
+Fields are taken to be zero outside their array. With that, a centred second derivative is its own transpose, a centred
+first derivative is minus its own, and of the two staggered first derivatives, from nodes to half-way and back, each is
+minus the other's: the facts on which every hand-given transpose in the package rests.
 """
 
 import math
@@ -24,6 +25,8 @@ __all__ = [
     "put_at",
     "second_derivative",
     "section",
+    "staggered",
+    "staggered_derivative",
     "symbol",
 ]
 
@@ -55,6 +58,23 @@ def second_derivative(order: int) -> tuple[float, ...]:
     return -2.0 * math.fsum(side), *side
 
 
+@lru_cache
+def staggered_derivative(order: int) -> tuple[float, ...]:
+    """Coefficients ``(d_1, ..., d_r)`` of the first derivative half-way between nodes, of an even `order` = 2 r, for
+    unit spacing.
+
+    The derivative half-way between nodes i and i + 1 is the sum over k of ``d_k (u[i+k] - u[i+1-k])``. Fornberg (1988).
+
+    >>> staggered_derivative(2)
+    (1.0,)
+    """
+    r, f = len(_side(order)), math.factorial
+    odd = math.prod(range(1, 2 * r, 2)) ** 2
+    return tuple(
+        (-1) ** (k + 1) * (odd / (4 ** (r - 1) * f(r + k - 1) * f(r - k) * (2 * k - 1) ** 2)) for k in range(1, r + 1)
+    )
+
+
 def _side(order: int) -> tuple[float, ...]:
     """The second derivative's coefficients c_1 ... c_r, in closed form: exact to rounding at any order."""
     if whole("space_order", order, 2) % 2:
@@ -64,10 +84,13 @@ def _side(order: int) -> tuple[float, ...]:
     return tuple((-1) ** (k + 1) * (2 * f(r) ** 2 / (k * k * f(r - k) * f(r + k))) for k in range(1, r + 1))
 
 
-def symbol(order: int, angle: np.ndarray | float) -> np.ndarray:
+def symbol(order: int, angle: np.ndarray | float, staggered: bool = False) -> np.ndarray:
     """Minus the second derivative's eigenvalue for a wave of ``angle`` = wavenumber x spacing (radians a cell); exact
-    would be angle squared.
+    would be angle squared. The second derivative is the centred one, or the staggered first derivative there and back.
     """
+    if staggered:
+        d = staggered_derivative(order)
+        return (2.0 * np.sin(np.multiply.outer(angle, np.arange(len(d)) + 0.5)) @ np.asarray(d)) ** 2
     c = second_derivative(order)
     k = np.arange(1, len(c))
     return -(c[0] + 2.0 * np.cos(np.multiply.outer(angle, k)) @ np.asarray(c[1:]))
@@ -117,6 +140,32 @@ def difference(u: Array, axis: int, coefficients: Sequence[float]) -> Array:
     out = coefficients[0] * section(u, axis, r, n) if coefficients[0] else 0.0
     for k in range(1, r + 1):
         out = out + coefficients[k] * (section(u, axis, r + k, n) + sign * section(u, axis, r - k, n))
+    return jnp.asarray(out)
+
+
+def staggered(padded: Array, axis: int, order: int, spacing: float, to_half: bool) -> Array:
+    """The first derivative along `axis`, from nodes to half-way between them or back: one dense pass.
+
+    The value half-way between nodes i and i + 1 has index i. ``padded`` is the field with `order` / 2 zeros around it
+    on every side.
+
+    >>> staggered(jnp.array([0.0, 2.0, 5.0, 5.0, 0.0]), 0, 2, 1.0, to_half=True).tolist()
+    [3.0, 0.0, -5.0]
+    >>> staggered(jnp.array([0.0, 2.0, 5.0, 5.0, 0.0]), 0, 2, 1.0, to_half=False).tolist()
+    [2.0, 3.0, 0.0]
+    """
+    d = staggered_derivative(order)
+    r, first = len(d), 0 if to_half else -1
+    starts = [r] * padded.ndim
+    shape = [n - 2 * r for n in padded.shape]
+
+    def shifted(k):
+        begin = [s + k if a == axis else s for a, s in enumerate(starts)]
+        return lax.slice(padded, begin, [b + n for b, n in zip(begin, shape, strict=True)])
+
+    out = 0.0
+    for k, c in enumerate(d, start=1):
+        out = out + c / spacing * (shifted(first + k) - shifted(first + 1 - k))
     return jnp.asarray(out)
 
 

@@ -24,15 +24,17 @@ class Survey(eqx.Module):
     Args:
         source: positions, ``(shots, sources, ndim)``.
         receiver: positions, ``(shots, receivers, ndim)``.
-        wavelet: what each source emits, ``(shots, time, sources)``.
-        source_on_nodes, receiver_on_nodes: set by `on_nodes`.
+        wavelet: what each source emits, ``(shots, time, sources)``; or ``(shots, time, sources, components)`` with one
+            for each of the simulator's source fields, as for a moment tensor.
+        source_lattice, receiver_lattice: set by `on_nodes`: where on each axis all positions lie, 0 for on nodes, 0.5
+            for half-way between them; None if somewhere else.
     """
 
     source: Array
     receiver: Array
     wavelet: Array
-    source_on_nodes: bool = eqx.field(static=True, default=False)
-    receiver_on_nodes: bool = eqx.field(static=True, default=False)
+    source_lattice: tuple[float, ...] | None = eqx.field(static=True, default=None)
+    receiver_lattice: tuple[float, ...] | None = eqx.field(static=True, default=None)
 
     @classmethod
     def from_arrays(cls, source: Any, receiver: Any, wavelet: Any) -> "Survey":
@@ -41,7 +43,8 @@ class Survey(eqx.Module):
         Args:
             source: ``(shots, ndim)`` for one source a shot, or ``(shots, sources, ndim)``.
             receiver: ``(receivers, ndim)`` for a spread that all shots share, or ``(shots, receivers, ndim)``.
-            wavelet: ``(time,)`` for all, ``(shots, time)`` or ``(shots, time, sources)``.
+            wavelet: ``(time,)`` for all, ``(shots, time)``, ``(shots, time, sources)``, or ``(shots, time, sources,
+                components)`` with one for each of the simulator's source fields.
 
         Raises:
             ValueError: for shapes that do not fit together, or positions that are not finite.
@@ -70,10 +73,10 @@ class Survey(eqx.Module):
             )
         if wavelet.ndim == 1 or (wavelet.ndim == 2 and len(wavelet) == shots):
             wavelet = jnp.broadcast_to(wavelet[..., None], (shots, wavelet.shape[-1], sources))
-        if wavelet.ndim != 3 or wavelet.shape[::2] != (shots, sources):
+        if wavelet.ndim not in (3, 4) or wavelet.shape[:3:2] != (shots, sources):
             raise ValueError(
-                f"wavelet must be (time,), ({shots}, time) or ({shots}, time, {sources}) to fit source "
-                f"{source.shape}, got shape {wavelet.shape}."
+                f"wavelet must be (time,), ({shots}, time), ({shots}, time, {sources}) or ({shots}, time, {sources}, "
+                f"components) to fit source {source.shape}, got shape {wavelet.shape}."
             )
         return cls(source, receiver, wavelet)
 
@@ -142,7 +145,9 @@ class Survey(eqx.Module):
             if known(x) and not np.isfinite(np.asarray(x)).all():
                 raise ValueError(f"survey {name} has values that are not finite.")
         s, r, w = (x.shape for x in arrays.values())
-        if not (len(s) == len(r) == len(w) >= 2 and s[:-2] == r[:-2] == w[:-2] and s[-1] == r[-1] and s[-2] == w[-1]):
+        shots = s[:-2]
+        fits = len(s) == len(r) >= 2 and shots == r[:-2] and s[-1] == r[-1] and len(w) - len(s) in (0, 1)
+        if not (fits and w[: len(shots)] == shots and w[len(shots) + 1] == s[-2]):
             raise ValueError(
                 "survey source (shots, sources, ndim), receiver (shots, receivers, ndim) and wavelet (shots, time, "
                 f"sources) do not fit together: {s}, {r} and {w}."
@@ -155,7 +160,7 @@ class Survey(eqx.Module):
         if getattr(self.source, "ndim", 0) < 2:
             return f"Survey({self.source!r}, {self.receiver!r}, {self.wavelet!r})"
         each = f"{counted(self.source.shape[-2], 'source')} and {counted(self.receiver.shape[-2], 'receiver')}"
-        time = f"{self.wavelet.shape[-2]} time samples"
+        time = f"{self.wavelet.shape[self.source.ndim - 2]} time samples"
         return (
             f"Survey({counted(len(self), 'shot')}: {each} each, {time})"
             if self.source.ndim == 3
@@ -163,25 +168,25 @@ class Survey(eqx.Module):
         )
 
     def on_nodes(self, grid: Grid) -> "Survey":
-        """The same survey with the knowledge that its positions lie on nodes, for the sources, for the receivers or for
-        both.
+        """The same survey with the knowledge that its positions lie on nodes, or on some axes half-way between nodes as
+        some fields of staggered equations do; for the sources, for the receivers or for both.
 
         `simulate`, `misfit_and_gradient` and `invert` find this out by themselves. Call it before you `vmap` or `jit` a
         simulator yourself: a position known to be on a node costs one node instead of 8, 64 or 512. Such positions
         cannot be differentiated any more.
         """
 
-        def lie_on_nodes(position):
-            scaled = np.asarray(position, dtype=float) / np.asarray(grid.spacing)
+        def lattice(position):
+            scaled = np.asarray(position, dtype=float).reshape(-1, grid.ndim) / np.asarray(grid.spacing)
             # as close as the position's own precision can tell
-            return bool(
-                np.all(
-                    np.abs(scaled - np.round(scaled))
-                    <= 4 * np.finfo(position.dtype).eps * np.maximum(1.0, np.abs(scaled))
-                )
-            )
+            slack = 4 * np.finfo(position.dtype).eps * np.maximum(1.0, np.abs(scaled))
+            found = [
+                [offset for offset in (0.0, 0.5) if np.all(np.abs(x - offset - np.round(x - offset)) <= e)]
+                for x, e in zip(scaled.T, slack.T, strict=True)
+            ]
+            return tuple(offsets[0] for offsets in found) if all(found) else None
 
-        return Survey(self.source, self.receiver, self.wavelet, lie_on_nodes(self.source), lie_on_nodes(self.receiver))
+        return Survey(self.source, self.receiver, self.wavelet, lattice(self.source), lattice(self.receiver))
 
 
 def _finite(name: str, x: Any) -> Array:

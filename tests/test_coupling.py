@@ -9,6 +9,7 @@ from analytic import relative, ricker, shoot, trace
 import jaxfwi as jf
 from jaxfwi.absorber import Frame
 from jaxfwi.coupling import couple
+from jaxfwi.equations.base import Field
 from jaxfwi.simulator import one_shot
 
 SPEED = 2000.0
@@ -25,7 +26,7 @@ SPEED = 2000.0
 def test_interpolation_error_per_wavelength(points_per_wavelength, tolerance):
     frame = Frame(jf.Grid((20,), 1.0, 1e-3, 1), 2, jf.CPML(width=0), False)
     position = 8.0 + np.linspace(0.0, 1.0, 101)
-    nodes, weight = couple(jnp.asarray(position)[:, None], frame, on_nodes=False)
+    nodes, weight = couple(jnp.asarray(position)[:, None], frame, None, Field((False,)))
     k = 2.0 * np.pi / points_per_wavelength
     wave = np.sum(np.exp(1j * k * np.asarray(nodes[0])) * np.asarray(weight), axis=1)
     error = np.abs(wave - np.exp(1j * k * position)).max()
@@ -64,8 +65,8 @@ def test_interpolating_path_on_nodes_is_the_path_of_nodes(shape, order, free_sur
     model = jf.Acoustic(vp=jnp.full(shape, SPEED))
     run = jax.jit(one_shot, static_argnums=0)  # which takes a survey as it is: `simulate` would see the nodes itself
     on_nodes = survey.on_nodes(grid)
-    assert on_nodes.source_on_nodes
-    assert on_nodes.receiver_on_nodes
+    assert on_nodes.source_lattice
+    assert on_nodes.receiver_lattice
     expected = np.asarray(run(simulator, model, on_nodes[0]))
     error = np.abs(np.asarray(run(simulator, model, survey[0])) - expected).max() / np.abs(expected).max()
     assert error < 1e-13  # rounding, measured 2e-15

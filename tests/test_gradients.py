@@ -95,8 +95,8 @@ def test_dot_products_in_every_strategy(name):
         spacing = jnp.asarray(simulator.grid.spacing)
         nearest = [jnp.round(x / spacing) * spacing for x in (shot.source, shot.receiver)]
         shot = jf.Survey(*nearest, shot.wavelet).on_nodes(simulator.grid)
-        assert shot.source_on_nodes
-        assert shot.receiver_on_nodes
+        assert shot.source_lattice
+        assert shot.receiver_lattice
     data_shape = jax.eval_shape(simulator, model, shot)
     rng = np.random.default_rng(1)
     at = (model.vp, shot.wavelet, *(() if case.on_nodes else (shot.source, shot.receiver)))
@@ -106,7 +106,7 @@ def test_dot_products_in_every_strategy(name):
     def products(simulator, at, directions):
         def data(vp, wavelet, source=shot.source, receiver=shot.receiver):
             return simulator(
-                jf.Acoustic(vp=vp), jf.Survey(source, receiver, wavelet, shot.source_on_nodes, shot.receiver_on_nodes)
+                jf.Acoustic(vp=vp), jf.Survey(source, receiver, wavelet, shot.source_lattice, shot.receiver_lattice)
             )
 
         values, change = jax.jvp(data, at, directions)

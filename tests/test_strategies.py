@@ -5,7 +5,7 @@ That they agree over dimensions, orders, boundaries and all inputs stands in tes
 
 import dataclasses
 import functools
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -14,7 +14,7 @@ import pytest
 from test_gradients import SAME, STRATEGIES, jit, problem, relative
 
 import jaxfwi as jf
-from jaxfwi.equations.acoustic import State
+from jaxfwi.equations.base import Field, Stage, State
 
 
 def remember(simulator, memory):
@@ -151,21 +151,19 @@ def test_short_rings_refuse_second_derivatives(dtype):
 
 
 class Damped(jf.WaveEquation):
-    """``u_tt + 2 d u_t = vp^2 (laplacian(u) + s)``: loses energy, and so has no `rewind`."""
+    """``u_tt + 2 d u_t = vp^2 (laplacian(u) + s)``: loses energy, and so has no way backwards."""
 
     vp: Any
     damping: Any  # 1/s
 
-    fields: ClassVar = ("u",)
     default_fields: ClassVar = ("u",)
-    rebuilt: ClassVar = ("u_before",)
 
-    class Coefficients(NamedTuple):
-        scale: Any
-        loss: Any
+    @classmethod
+    def fields(cls, ndim):
+        return {"u": Field(half=(False,) * ndim)}
 
-    def coefficients(self, dt):
-        return self.Coefficients((self.vp * dt) ** 2, self.damping * dt)
+    def coefficients(self, dt, free_surface):
+        return {"scale": (self.vp * dt) ** 2, "loss": self.damping * dt}
 
     def check(self):
         pass
@@ -173,17 +171,21 @@ class Damped(jf.WaveEquation):
     def speeds(self):
         return float(self.vp.min()), float(self.vp.max())
 
-    @staticmethod
-    def initial(zeros, derivative):
-        return State(zeros, zeros, derivative.memory(zeros))
+    @classmethod
+    def initial(cls, zeros, derivative):
+        return State({"u": zeros, "u_before": zeros}, {"u": derivative.memory(zeros)})
+
+    @classmethod
+    def stages(cls, ndim, space_order):
+        return (Stage(cls.step, None, (), ("u",)),)
 
     @staticmethod
     def step(coefficients, state, derivative, source):
-        scale, loss = coefficients
-        onto = (2.0 * state.u - (1.0 - loss) * state.u_before) / (1.0 + loss)
-        scale = scale / (1.0 + loss)
-        u, memory = derivative.add_laplacian(onto, scale, state.u, state.memory)
-        return State(source.add("u", u, scale), state.u, memory)
+        loss, u, u_before = coefficients["loss"], state.waves["u"], state.waves["u_before"]
+        onto = (2.0 * u - (1.0 - loss) * u_before) / (1.0 + loss)
+        scale = coefficients["scale"] / (1.0 + loss)
+        u_next, memory = derivative.add_laplacian(onto, scale, u, state.memory["u"])
+        return State({"u": source.add("u", u_next, scale), "u_before": u}, {"u": memory})
 
 
 def test_an_equation_that_loses_energy():

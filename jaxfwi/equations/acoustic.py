@@ -1,22 +1,14 @@
 """The acoustic wave equation of constant density, second order in time."""
 
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar
 
 import numpy as np
 from jax import Array
 
 from jaxfwi.absorber import Derivative
-from jaxfwi.equations.base import WaveEquation
+from jaxfwi.equations.base import Field, Ring, Stage, State, WaveEquation
 
 __all__ = ["Acoustic"]
-
-
-class State(NamedTuple):
-    """The wavefield at two times, and the absorber's memory variables."""
-
-    u: Array
-    u_before: Array
-    memory: Any
 
 
 class Acoustic(WaveEquation):
@@ -37,12 +29,14 @@ class Acoustic(WaveEquation):
 
     vp: Any
 
-    fields: ClassVar = ("u",)
     default_fields: ClassVar = ("u",)
-    rebuilt: ClassVar = ("u_before",)
 
-    def coefficients(self, dt: float) -> Array:
-        return (self.vp * dt) ** 2
+    @classmethod
+    def fields(cls, ndim: int) -> dict[str, Field]:
+        return {"u": Field(half=(False,) * ndim)}
+
+    def coefficients(self, dt: float, free_surface: bool) -> dict[str, Array]:
+        return {"scale": (self.vp * dt) ** 2}
 
     def check(self) -> None:
         vp = np.asarray(self.vp)  # numpy: under jit jax.numpy would trace what is known
@@ -55,18 +49,25 @@ class Acoustic(WaveEquation):
         vp = np.asarray(self.vp)
         return float(vp.min()), float(vp.max())
 
-    @staticmethod
-    def initial(zeros: Array, derivative: Derivative) -> State:
-        return State(zeros, zeros, derivative.memory(zeros))
+    @classmethod
+    def initial(cls, zeros: Array, derivative: Derivative) -> State:
+        return State({"u": zeros, "u_before": zeros}, {"u": derivative.memory(zeros)})
 
-    @staticmethod
-    def step(coefficients: Array, state: State, derivative: Derivative, source: Any) -> State:
-        u, u_before, memory = state
-        u_next, memory = derivative.add_laplacian(2 * u - u_before, coefficients, u, memory)
-        return State(source.add("u", u_next, coefficients), u, memory)
+    @classmethod
+    def stages(cls, ndim: int, space_order: int) -> tuple[Stage, ...]:
+        reach = space_order // 2
+        ring = tuple(Ring("u_before", axis, reach, reach) for axis in range(ndim))
+        return (Stage(_step, _step_back, ring, memory=("u",)),)
 
-    @staticmethod
-    def rewind(coefficients: Array, state: State, derivative: Derivative, source: Any) -> State:
-        # the scheme reads the same in both directions of time
-        turned = Acoustic.step(coefficients, State(state.u_before, state.u, ()), derivative, source)
-        return State(turned.u_before, turned.u, ())
+
+def _step(coefficients: dict[str, Array], state: State, derivative: Derivative, source: Any) -> State:
+    u, u_before, scale = state.waves["u"], state.waves["u_before"], coefficients["scale"]
+    u_next, memory = derivative.add_laplacian(2 * u - u_before, scale, u, state.memory["u"])
+    return State({"u": source.add("u", u_next, scale), "u_before": u}, {"u": memory})
+
+
+def _step_back(coefficients: dict[str, Array], state: State, derivative: Derivative, source: Any) -> State:
+    # the scheme reads the same in both directions of time
+    turned = State({"u": state.waves["u_before"], "u_before": state.waves["u"]}, {"u": ()})
+    back = _step(coefficients, turned, derivative, source).waves
+    return State({"u": back["u_before"], "u_before": back["u"]}, {})

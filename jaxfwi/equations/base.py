@@ -1,13 +1,65 @@
 """What a wave equation must say; the engine does the rest."""
 
-from typing import Any, ClassVar
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, ClassVar, NamedTuple
 
 import equinox as eqx
 from jax import Array
 
 from jaxfwi.absorber import Derivative
 
-__all__ = ["WaveEquation"]
+__all__ = ["Field", "Ring", "Stage", "State", "WaveEquation"]
+
+
+class State(NamedTuple):
+    """Wavefields by name, arrays of the padded grid's shape, and the absorber's memory variables by any name."""
+
+    waves: dict[str, Array]
+    memory: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Field:
+    """Where the values of a wavefield lie.
+
+    Args:
+        half: per axis, whether its values lie half-way between nodes.
+        recorded_at: time of its values in the state of step n, in steps after ``n dt``: 0 or -0.5.
+        driven_at: the time at which a source acts on it in step n, in steps after ``n dt``: 0 or 0.5.
+        odd: whether it is antisymmetric about a free surface; if not, it is smooth up to it.
+    """
+
+    half: tuple[bool, ...]
+    recorded_at: float = 0.0
+    driven_at: float = 0.0
+    odd: bool = True
+
+
+class Ring(NamedTuple):
+    """Cells of a wavefield next to the model along an axis, near side and far, that going backwards must be told."""
+
+    name: str
+    axis: int
+    near: int
+    far: int
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A part of a time step, forwards and backwards: functions of (coefficients, state, derivative, source).
+
+    Args:
+        forward: the state after the stage; linear in the state.
+        backward: the state before it, with undamped derivatives; None if the equation loses energy.
+        ring: what of the state before it must be recorded for going backwards.
+        memory: names of the memory variables that `forward` reads.
+    """
+
+    forward: Callable[[Any, State, Derivative, Any], State]
+    backward: Callable[[Any, State, Derivative, Any], State] | None
+    ring: tuple[Ring, ...]
+    memory: tuple[str, ...]
 
 
 class WaveEquation(eqx.Module):
@@ -16,19 +68,36 @@ class WaveEquation(eqx.Module):
     The same type holds whatever is shaped like the model: gradients, masks, bounds, learning rates. So nothing is
     checked at construction; a simulation checks what it is given.
 
-    An equation states its time step and, if it loses no energy, the same step backwards. It writes no adjoint: the
-    engine differentiates `step`. `step` must be linear in the state, and each call of `source` names the field it
-    drives. The state is a NamedTuple of arrays of the padded grid's shape, with the absorber's memory variables in an
-    entry called ``memory``.
+    An equation states its time step, in one stage or several, and if it loses no energy the same backwards. It writes
+    no adjoint: the engine differentiates the stages.
     """
 
-    fields: ClassVar[tuple[str, ...]]  # names in the state that sources can drive and receivers record
     default_fields: ClassVar[tuple[str, ...]]  # driven and recorded unless the user says otherwise
-    rebuilt: ClassVar[tuple[str, ...]]  # names in the state that `rewind` computes; they are recorded in the ring
+    staggered: ClassVar[bool] = False  # whether its stencils are the staggered ones
 
-    def coefficients(self, dt: float) -> Any:
-        """What `step` multiplies by, computed once a shot: a PyTree of arrays of the padded grid's shape."""
+    @classmethod
+    def fields(cls, ndim: int) -> dict[str, Field]:
+        """The wavefields of the state that sources can drive and receivers record."""
         raise NotImplementedError
+
+    @classmethod
+    def driven(cls, ndim: int) -> dict[str, dict[str, float]]:
+        """What sources of a name drive: fields, each with a factor."""
+        return {name: {name: 1.0} for name in cls.fields(ndim)}
+
+    @classmethod
+    def recorded(cls, ndim: int) -> dict[str, dict[str, float]]:
+        """What receivers of a name record: a sum of fields, each with a factor."""
+        return {name: {name: 1.0} for name in cls.fields(ndim)}
+
+    def coefficients(self, dt: float, free_surface: bool) -> dict[str, Array]:
+        """What the stages multiply by, computed once a shot: arrays of the padded grid's shape."""
+        raise NotImplementedError
+
+    @classmethod
+    def halves(cls, ndim: int) -> dict[str, tuple[bool, ...]]:
+        """Per coefficient and axis, whether its values lie half-way between nodes; those left out lie on nodes."""
+        return {}
 
     def check(self) -> None:
         """Raise a ValueError if concrete parameter values cannot be."""
@@ -38,22 +107,22 @@ class WaveEquation(eqx.Module):
         """The slowest and the fastest wave speed in m/s, of concrete parameter values."""
         raise NotImplementedError
 
-    @staticmethod
-    def initial(zeros: Array, derivative: Derivative) -> Any:
+    @classmethod
+    def initial(cls, zeros: Array, derivative: Derivative) -> State:
         """The state at rest."""
         raise NotImplementedError
 
-    @staticmethod
-    def step(coefficients: Any, state: Any, derivative: Derivative, source: Any) -> Any:
-        """The state one time step later."""
-        raise NotImplementedError
-
-    @staticmethod
-    def rewind(coefficients: Any, state: Any, derivative: Derivative, source: Any) -> Any:
-        """The state one time step earlier, with undamped derivatives. Left out by an equation that loses energy."""
+    @classmethod
+    def stages(cls, ndim: int, space_order: int) -> tuple[Stage, ...]:
+        """The stages of a time step, in their order."""
         raise NotImplementedError
 
     @classmethod
-    def reversible(cls) -> bool:
-        """Whether the equation has a `rewind`."""
-        return cls.rewind is not WaveEquation.rewind
+    def reversible(cls, ndim: int, space_order: int) -> bool:
+        """Whether all its stages can be run backwards."""
+        return all(stage.backward is not None for stage in cls.stages(ndim, space_order))
+
+    @classmethod
+    def row_volumes(cls, space_order: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        """Volumes of the first rows under a free surface, on nodes and half-way, as parts of a cell's; 1 further on."""
+        return (), ()
