@@ -2,7 +2,7 @@
 
 from jaxfwi import misfits, models, plot
 from jaxfwi.absorber import CPML
-from jaxfwi.equations import Acoustic, WaveEquation
+from jaxfwi.equations import Acoustic, Elastic, VariableDensityAcoustic, WaveEquation
 from jaxfwi.grid import Grid
 from jaxfwi.inversion import InversionState, invert
 from jaxfwi.memory import BoundarySaving, Checkpointing, FullStorage
@@ -17,11 +17,13 @@ __all__ = [
     "Acoustic",
     "BoundarySaving",
     "Checkpointing",
+    "Elastic",
     "FullStorage",
     "Grid",
     "InversionState",
     "Simulator",
     "Survey",
+    "VariableDensityAcoustic",
     "WaveEquation",
     "gauss_newton_product",
     "hessian_product",

@@ -8,7 +8,7 @@ Everything static about a shot is in `Propagation`, which is hashable; everythin
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -194,6 +194,13 @@ class Window:
         d = self.propagation.frame.derivative
         return Derivative(d.spacing, d.order, d.free_surface)
 
+    def rings(self, stage: Stage) -> list[Ring]:
+        """The rings of a stage; if the window is whole, all sides of every field that has one."""
+        if not self.whole:
+            return list(stage.ring)
+        names = dict.fromkeys(ring.name for ring in stage.ring)
+        return [Ring(name, axis, 0, 0) for name in names for axis in range(self.propagation.frame.grid.ndim)]
+
     def regions(self, ring: Ring, margins: tuple[tuple[int, ...], ...]) -> list[Region]:
         """The two sides of a ring, or what there is of them, in an array with the given margins around the model.
 
@@ -250,7 +257,7 @@ class Window:
     def ring(self, stage: Stage, state: State) -> Array:
         """What must be recorded of a state on the padded grid before a stage, as one vector."""
         pads = self.propagation.frame.pads
-        pieces = [state.waves[ring.name][region] for ring in stage.ring for region in self.regions(ring, pads)]
+        pieces = [state.waves[ring.name][region] for ring in self.rings(stage) for region in self.regions(ring, pads)]
         if self.whole:
             pieces += jax.tree.leaves({name: state.memory[name] for name in stage.memory})
         dtype = jax.tree.leaves(state.waves)[0].dtype
@@ -266,7 +273,7 @@ class Window:
             return record[start - math.prod(shape) : start].reshape(shape)
 
         waves = dict(state.waves)
-        for ring in stage.ring:
+        for ring in self.rings(stage):
             for region in self.regions(ring, self.margins):
                 piece = take(tuple(s.stop - s.start for s in region))
                 waves[ring.name] = put_at(waves[ring.name], [s.start for s in region], piece)
