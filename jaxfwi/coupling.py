@@ -2,7 +2,8 @@
 
 On a node of its field: that node alone. Between nodes: a Kaiser-windowed sinc over eight nodes an axis (Hicks 2002,
 Geophysics 67, 156-165). Across a free surface fields that are odd about it are mirrored with their sign turned, the
-others continued by a polynomial. Weights are smooth functions of the position, so that positions can be differentiated. The sinc's short reach leaves an error of about 0.1 % of the amplitude for each axis on
+others continued by a polynomial. Weights are smooth functions of the position, so that positions can be differentiated.
+The sinc's short reach leaves an error of about 0.1 % of the amplitude for each axis on
 which a point lies between nodes, at 4 points per wavelength and more; it does not fall with finer grids.
 """
 
@@ -58,9 +59,12 @@ def couple(position: Array, frame: Frame, lattice: Lattice, field: Field, volume
         if lattice is not None and lattice[axis] == 0.5 * half:
             rows, per_node = jnp.round(x).astype(jnp.int32)[:, None], jnp.ones_like(x)[:, None]
         else:
-            lower = jax.lax.stop_gradient(jnp.floor(x))
+            # between nodes; on a lattice half-way between two of them
+            lower = jax.lax.stop_gradient(jnp.floor(x) if lattice is None else jnp.round(x - 0.5))
             offset = np.arange(1 - HALF_WIDTH, 1 + HALF_WIDTH)
-            per_node = _windowed_sinc((x - lower)[:, None], offset)
+            # the barrier keeps XLA from folding the series below where positions are constants, which takes it long
+            fraction = jax.lax.optimization_barrier(x - lower if lattice is None else jnp.full_like(x, 0.5))
+            per_node = _windowed_sinc(fraction[:, None], offset)
             first = lower.astype(jnp.int32) + int(offset[0])
             if surface:
                 above = jnp.clip(-first, 0, HALF_WIDTH)

@@ -7,6 +7,7 @@ minus the other's: the facts on which every hand-given transpose in the package 
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 
 import jax.numpy as jnp
@@ -14,6 +15,7 @@ import numpy as np
 from jax import Array, lax
 
 from jaxfwi.checks import whole
+from jaxfwi.linear import linear_operator
 
 __all__ = [
     "add_at",
@@ -110,22 +112,35 @@ def extend(u: Array, axis: int, before: int, after: int) -> Array:
 
 def part(u: Array, start: Sequence[int], shape: Sequence[int]) -> Array:
     """The cells of `u` from ``start`` on."""
-    return u.at[_cells(start, shape)].get(mode="promise_in_bounds")
+    # these indices are static and right: the default mode would test them in the compiled loop, several times slower
+    return u.at[tuple(slice(s, s + n) for s, n in zip(start, shape, strict=True))].get(mode="promise_in_bounds")
 
 
 def put_at(u: Array, start: Sequence[int], patch: Array) -> Array:
     """`u` with `patch` put in from cell ``start`` on."""
-    return u.at[_cells(start, patch.shape)].set(patch, mode="promise_in_bounds")
+    return lax.dynamic_update_slice(u, patch, tuple(start))
 
 
 def add_at(u: Array, start: Sequence[int], patch: Array) -> Array:
-    """`u` with `patch` added from cell ``start`` on."""
-    return u.at[_cells(start, patch.shape)].add(patch, mode="promise_in_bounds")
+    """`u` with `patch` added from cell ``start`` on.
+
+    What JAX and XLA make of ``u.at[...].add`` tests its indices, and copies `u`.
+    """
+    place = _Place(tuple(start), patch.shape)
+    return linear_operator(place.add, place.pull, (), (u, patch))
 
 
-def _cells(start: Sequence[int], shape: Sequence[int]) -> tuple[slice, ...]:
-    # these indices are static and right: the default mode would test them in the compiled loop, several times slower
-    return tuple(slice(s, s + n) for s, n in zip(start, shape, strict=True))
+@dataclass(frozen=True)
+class _Place:
+    start: tuple[int, ...]
+    shape: tuple[int, ...]
+
+    def add(self, _, operands):
+        u, patch = operands
+        return put_at(u, self.start, part(u, self.start, self.shape) + patch)
+
+    def pull(self, _, u):
+        return u, part(u, self.start, self.shape)
 
 
 def difference(u: Array, axis: int, coefficients: Sequence[float]) -> Array:
