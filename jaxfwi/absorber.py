@@ -82,10 +82,11 @@ class CPML:
 
 @dataclass(frozen=True)
 class Recursion:
-    """The memory variables' recursion ``memory = decay memory + gain derivative`` across a layer, from the outside in."""
+    """The recursion ``memory = decay memory + gain derivative`` across a layer, from the outside in."""
 
     decay: tuple[float, ...] = field(repr=False)
     gain: tuple[float, ...] = field(repr=False)
+    loss: tuple[float, ...] = field(repr=False)  # of a wave in a time step, d dt
 
 
 @dataclass(frozen=True)
@@ -137,7 +138,7 @@ def _slab(axis: int, far: bool, width: int, cpml: CPML, spacing: float, dt: floa
         alpha = math.pi * cpml.frequency * (1.0 - depth)
         b = np.exp(-(d + alpha) * dt)
         a = d / (d + alpha) * (b - 1.0)
-        return Recursion(decay=tuple(b.tolist()), gain=tuple(a.tolist()))
+        return Recursion(decay=tuple(b.tolist()), gain=tuple(a.tolist()), loss=tuple((d * dt).tolist()))
 
     depth = np.arange(width, 0, -1) / width  # 1 at the outermost cell; 0 would be the last cell of the gap
     return Slab(axis, far, width, recursion(depth), recursion(depth - 0.5 / width))

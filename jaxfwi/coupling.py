@@ -3,8 +3,8 @@
 On a node of its field: that node alone. Between nodes: a Kaiser-windowed sinc over eight nodes an axis (Hicks 2002,
 Geophysics 67, 156-165). Across a free surface fields that are odd about it are mirrored with their sign turned, the
 others continued by a polynomial. Weights are smooth functions of the position, so that positions can be differentiated.
-The sinc's short reach leaves an error of about 0.1 % of the amplitude for each axis on
-which a point lies between nodes, at 4 points per wavelength and more; it does not fall with finer grids.
+The sinc's short reach leaves an error of about 0.1 % of the amplitude for each axis on which a point lies between
+nodes, at 4 points per wavelength and more; it does not fall with finer grids.
 """
 
 import itertools
@@ -129,8 +129,8 @@ def inject(field: Array, coupling: Coupling, amount: Array, scale: Array | float
     """`field` with ``scale * amount`` spread over the points' nodes; ``amount`` is ``(n,)``, ``scale`` a field or a
     number.
     """
-    spread = coupling.weight * amount[:, None]
-    spread = (scale if isinstance(scale, float) else nodes(scale, coupling.place)) * spread
+    scales = nodes(scale, coupling.place) if isinstance(scale, Array) else scale
+    spread = scales * coupling.weight * amount[:, None]
     return field.at[coupling.place].add(spread, mode="promise_in_bounds")
 
 

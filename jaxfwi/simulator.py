@@ -20,6 +20,7 @@ from jaxfwi.equations.base import WaveEquation
 from jaxfwi.grid import Grid
 from jaxfwi.memory import BoundarySaving, MemoryStrategy
 from jaxfwi.propagation import Inputs, Places, Propagation
+from jaxfwi.surface import surface
 from jaxfwi.survey import Survey
 
 __all__ = ["Simulator"]
@@ -115,7 +116,8 @@ class Simulator:
         sources = len(self.fields(type(model))[0])
         if survey.wavelet.ndim > survey.source.ndim and survey.wavelet.shape[-1] != sources:
             raise ValueError(
-                f"survey wavelet has {survey.wavelet.shape[-1]} components but the simulator has {sources} source_fields."
+                f"survey wavelet has {survey.wavelet.shape[-1]} components but the simulator has {sources} "
+                "source_fields."
             )
         if known(survey.source, survey.receiver):
             survey = survey.on_nodes(self.grid)
@@ -158,6 +160,13 @@ class Simulator:
             if not jnp.issubdtype(jnp.result_type(leaf), jnp.floating):
                 raise ValueError(
                     f"{type(model).__name__} {name} must be floating-point numbers, got {jnp.result_type(leaf)}."
+                )
+        if self.free_surface and model.staggered:
+            needed = len(surface(self.space_order).node_volumes) + self.space_order // 2
+            if self.grid.shape[0] < needed:
+                raise ValueError(
+                    f"grid.shape has {self.grid.shape[0]} rows: too few for {type(model).__name__} under a free surface "
+                    f"at space order {self.space_order}, which needs {needed}: lower space_order or deepen it."
                 )
         if known(*(leaf for _, leaf in leaves)):
             model.check()

@@ -2,8 +2,8 @@
 
 At the surface (the first row of nodes) normal stress and pressure vanish, and so does the traction between the rows.
 The derivative D from nodes to half-way and the derivative E back are changed in a few rows so that ``H E = -D^T G`` for
-fields that vanish at the surface, with diagonal H and G, the volumes of the rows. The discrete energy weighed with these
-volumes is then conserved, waves are stable under the interior's time step, and source and receiver can be swapped
+fields that vanish at the surface, with diagonal H and G, the volumes of the rows. The discrete energy weighed with
+these volumes is then conserved, waves are stable under the interior's time step, and source and receiver can be swapped
 (summation by parts on staggered grids: O'Reilly, Lundquist, Dunham & Nordstrom 2017, Journal of Computational Physics
 346, 572-589). At order 2 this is stress imaging (Levander 1988, Geophysics 53, 1425-1436), which at higher orders would
 be accurate to first order only.
@@ -36,9 +36,9 @@ def surface(order: int) -> Surface:
     """The derivatives of an even interior `order`, near the surface exact for polynomials of degree up to order / 2 and
     at most 3: a solution is then in error by the fourth power of the spacing.
 
-    ``Q = G D`` in its first rows, and H and G, are the solution of linear equations (D and E exact for polynomials, up to
-    the traction at the surface in E's first row) that is nearest to the stencils of the interior. With so many rows their
-    largest singular value is that of the interior.
+    ``Q = G D`` in its first rows, and H and G, solve linear equations: D and E are exact for polynomials, E's first row
+    up to the traction at the surface. Among all solutions they are nearest to the stencils of the interior. With so
+    many rows their largest singular value is that of the interior.
     """
     d = staggered_derivative(order)
     reach = len(d)

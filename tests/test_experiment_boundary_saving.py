@@ -50,12 +50,17 @@ def test_runs_end_to_end_and_the_numbers_stand_up(experiment, tiny, tmp_path, mo
     summary = json.loads(results.path("summary.json").read_text())
     found = summary["strategies"]["free_surface"]
     assert list(found) == list(tiny.strategies)
-    assert found["full_storage"]["difference"] == 0.0
-    assert found["boundary_saving"]["difference"] < 1e-5  # rounding, grown over 300 steps there and back
+    assert found["full_storage"]["difference"]["vp"] == 0.0
+    assert found["boundary_saving"]["difference"]["vp"] < 1e-5  # rounding, grown over 300 steps there and back
     # 8 and 7 significant bits: bfloat16 has one for each value, int8 shares a scale among a block
-    assert 1e-6 < found["boundary_saving_bfloat16"]["difference"] < found["boundary_saving_int8"]["difference"] < 1e-2
-    assert summary["float64"]["free_surface"]["boundary_saving"] < 1e-13
-    assert 1e-9 < summary["float64"]["free_surface"]["float32_plain"] < 1e-3
+    assert (
+        1e-6
+        < found["boundary_saving_bfloat16"]["difference"]["vp"]
+        < found["boundary_saving_int8"]["difference"]["vp"]
+        < 1e-2
+    )
+    assert summary["float64"]["free_surface"]["boundary_saving"]["vp"] < 1e-13
+    assert 1e-9 < summary["float64"]["free_surface"]["float32_plain"]["vp"] < 1e-3
     for row in found.values():
         assert row["seconds"] > 0
         assert row["measured_bytes"] > 0
@@ -71,6 +76,26 @@ def test_runs_end_to_end_and_the_numbers_stand_up(experiment, tiny, tmp_path, mo
     assert len(results.metrics()) == len(tiny.strategies)
     assert not [path for path in results.folder.rglob(".*")]  # nothing half written
     assert results.path("table.md").read_text() in capsys.readouterr().out
+
+
+def test_the_elastic_case_has_a_gradient_for_each_parameter(experiment, tiny, tmp_path, monkeypatch):
+    monkeypatch.setenv("XLA_FLAGS", "--xla_backend_optimization_level=0")
+    force = {**experiment.FORCE, "repeats": 1, "receiver_every": 1, "steps": 150}
+    settings = dataclasses.replace(tiny, **force, strategies=("full_storage", "boundary_saving"))
+    settings = dataclasses.replace(settings, surfaces=("free_surface",))
+    results = experiment.common.Results(tmp_path / "out")
+    experiment.run(results, settings)
+
+    summary = json.loads(results.path("summary.json").read_text())
+    found = summary["strategies"]["free_surface"]
+    assert found["full_storage"]["compiled_bytes"] > 2 * found["boundary_saving"]["compiled_bytes"]
+    assert list(found["boundary_saving"]["difference"]) == ["vp", "vs", "rho"]
+    assert max(found["boundary_saving"]["difference"].values()) < 1e-4
+    assert max(summary["float64"]["free_surface"]["boundary_saving"].values()) < 1e-12
+    for parameter in ("vp", "vs", "rho"):
+        gradient = np.load(results.path(f"gradient_free_surface_boundary_saving_{parameter}.npy"))
+        assert gradient.shape == settings.shape
+        assert results.path(f"figures/gradients_{parameter}.png").exists()
 
 
 @pytest.mark.parametrize("stage", ["model", "gradients", "compare"])

@@ -30,7 +30,7 @@ import common
 import jaxfwi as jf
 from jaxfwi import models, plot
 
-Preset = Literal["quick", "full", "cost"]
+Preset = Literal["quick", "full", "cost", "elastic", "elastic_cost"]
 Stage = Literal["make", "model", "gradients", "compare"]
 STAGES: tuple[Stage, ...] = ("make", "model", "gradients", "compare")
 
@@ -59,15 +59,19 @@ NAMES = {
 SURFACES = {"absorbing": "Without multiples (absorbing top)", "free_surface": "With multiples (free surface)"}
 FLOAT64 = "float64"  # the worker that repeats the exact strategies in double precision
 
+VP_OVER_VS, DENSITY = 1.73, 2000.0  # of the elastic models; kg/m3
+UNITS = {"vp": "m/s", "vs": "m/s", "rho": r"kg/m$^3$"}
+
 GATHER_PERCENTILE, GRADIENT_PERCENTILE = 90.0, 98.0  # of the magnitudes drawn within the colour scale
 
 
 @dataclass(frozen=True)
 class Options:
-    """The acoustic gradient by plain AD, checkpointing and boundary saving: equality, time and measured memory."""
+    """The gradient by plain AD, checkpointing and boundary saving: equality, time and measured memory."""
 
     preset: Preset | None = None
-    """Size of the run: quick (the default, under a minute), full, or cost (one shot on 173 x 561 cells, 2000 steps)."""
+    """Acoustic: quick (the default, under a minute), full, or cost (one shot on 173 x 561 cells, 2000 steps).
+    Elastic, one shot: elastic (five to six minutes), or elastic_cost (as cost)."""
     stage: Literal["make", "model", "gradients", "compare", "all"] = "all"
     """One stage; each reads what the one before wrote."""
     out: Path = Path("runs/boundary_saving")
@@ -86,14 +90,19 @@ class Options:
 class Settings:
     """All that decides the result, as in config.json. Without `vp` the model is two layers of `shape`."""
 
+    equation: Literal["acoustic", "elastic"] = "acoustic"  # elastic: of vp, with VP_OVER_VS and DENSITY
     shape: tuple[int, ...] = (64, 128)
     spacing: float = 10.0  # m
     dt: float = 1e-3  # s
     steps: int = 1500
     frequency: float = 5.0  # Hz, of the Ricker wavelet
+    amplitude: float = (
+        1.0  # of the wavelet; a force of 1 N/m moves rock by so little that float32 would lose squares of it
+    )
     shots: int = 10
+    source_span: tuple[float, float] = (0.05, 0.95)  # the first and last source, in widths of the model
     receiver_every: int = 4  # cells
-    depth: float = 20.0  # m, of sources and receivers; on a free surface they would emit and record nothing
+    depth: float = 20.0  # m, of sources and receivers; on a free surface pressure would emit and record nothing
     space_order: int = 4
     absorber_width: int = 20  # cells
     absorber_velocity: float = 2000.0  # m/s
@@ -102,12 +111,36 @@ class Settings:
     vp: str | None = None
     start: str | None = None
     strategies: tuple[str, ...] = tuple(STRATEGIES)
+    compiled_only: tuple[
+        str, ...
+    ] = ()  # of the strategies: too large to run, so that only the compiler's figure is known
     surfaces: tuple[str, ...] = tuple(SURFACES)
+
+    @property
+    def measured(self) -> list[str]:
+        """The strategies that are run. The others are compared with the first."""
+        return [s for s in self.strategies if s not in self.compiled_only]
 
     @property
     def exact(self) -> list[str]:
         """The strategies that equal plain AD to rounding."""
-        return [s for s in self.strategies if s in EXACT]
+        return [s for s in self.measured if s in EXACT]
+
+    @property
+    def elastic(self) -> bool:
+        return self.equation == "elastic"
+
+    @property
+    def parameters(self) -> tuple[str, ...]:
+        """What the gradient is taken of."""
+        return tuple(field.name for field in dataclasses.fields(jf.Elastic if self.elastic else jf.Acoustic))
+
+    def model(self, vp: Any) -> Any:
+        """The equation with its parameters, of which files hold `vp` alone."""
+        vp = jnp.asarray(vp)
+        if self.elastic:
+            return jf.Elastic(vp=vp, vs=vp / VP_OVER_VS, rho=jnp.full_like(vp, DENSITY))
+        return jf.Acoustic(vp=vp)
 
     @property
     def grid(self) -> jf.Grid:
@@ -120,27 +153,37 @@ class Settings:
             absorber=jf.CPML(self.absorber_width, velocity=self.absorber_velocity, frequency=self.frequency),
             free_surface=surface == "free_surface",
             memory=memory,
+            source_fields=("vz",) if self.elastic else None,
+            receiver_fields=("vx", "vz") if self.elastic else None,
         )
 
     def survey(self) -> jf.Survey:
         """Sources and receivers on nodes, at one depth."""
-        depth = max(1, round(self.depth / self.spacing)) * self.spacing
+        depth = max(0 if self.elastic else 1, round(self.depth / self.spacing)) * self.spacing
         cells = self.shape[1]
         return jf.Survey.fixed_spread(
-            source_x=np.round(np.linspace(0.05, 0.95, self.shots) * (cells - 1)) * self.spacing,
+            source_x=np.round(np.linspace(*self.source_span, self.shots) * (cells - 1)) * self.spacing,
             source_z=depth,
             receiver_x=np.arange(0, cells, self.receiver_every) * self.spacing,
             receiver_z=depth,
-            wavelet=jf.ricker(self.grid, self.frequency),
+            wavelet=self.amplitude * jf.ricker(self.grid, self.frequency),
         )
 
 
+LARGE = Settings(
+    shape=(173, 561), spacing=20.0, dt=2e-3, steps=2000, shots=1, space_order=8, repeats=5, surfaces=("absorbing",)
+)
+# one vertical force in the middle of the surface
+FORCE: dict[str, Any] = {
+    "equation": "elastic", "amplitude": 1e9, "shots": 1, "source_span": (0.5, 0.5), "depth": 0.0, "dt": 2e-3,
+    "repeats": 3,
+}  # fmt: skip
 PRESETS: dict[Preset, Settings] = {
     "quick": Settings(shots=4, dt=2e-3, steps=600, repeats=3),
     "full": Settings(),
-    "cost": Settings(
-        shape=(173, 561), spacing=20.0, dt=2e-3, steps=2000, shots=1, space_order=8, repeats=5, surfaces=("absorbing",)
-    ),
+    "cost": LARGE,
+    "elastic": Settings(**FORCE, shape=(64, 129), steps=1000, receiver_every=1),
+    "elastic_cost": dataclasses.replace(LARGE, **FORCE, compiled_only=(PLAIN,)),
 }
 
 
@@ -182,9 +225,12 @@ def resolve(options: Options) -> Settings:
     start = None if options.start is None else common.load_model(options.start, "--start", shape=vp.shape)
     fastest = float(max(vp.max(), vp.max() if start is None else start.max()))
     with common.user_errors():
-        stable = jf.Grid(vp.shape, spacing, 1e-3, 1).stable_dt(fastest, settings.space_order)
+        stable = jf.Grid(vp.shape, spacing, 1e-3, 1).stable_dt(
+            fastest, settings.space_order, settings.model(vp).staggered
+        )
     dt = min(settings.dt, float(f"{0.8 * stable:.2g}"))
-    seconds = 1.5 / settings.frequency + 1.5 * math.hypot(*vp.shape) * spacing / float(vp.mean())
+    slow = float(vp.mean()) / (VP_OVER_VS if settings.elastic else 1.0)
+    seconds = 1.5 / settings.frequency + 1.5 * math.hypot(*vp.shape) * spacing / slow
     return dataclasses.replace(
         settings,
         shape=vp.shape,
@@ -210,7 +256,7 @@ def make(results: common.Results, settings: Settings) -> None:
         start = common.load_model(Path(settings.start), "--start", shape=settings.shape)
     with common.user_errors():
         for surface in settings.surfaces:
-            settings.simulator(surface).admit(jf.Acoustic(vp=jnp.asarray(vp)), settings.survey())
+            settings.simulator(surface).admit(settings.model(vp), settings.survey())
     results.write_array("vp.npy", vp)
     results.write_array("start.npy", start)
     results.write_json("config.json", dataclasses.asdict(settings))
@@ -227,25 +273,45 @@ def load(results: common.Results, name: str, stage: Stage) -> np.ndarray:
     return np.load(results.need(f"{name}.npy", stage))
 
 
+def gradient_names(settings: Settings, surface: str, name: str) -> dict[str, str]:
+    """The file of each parameter's gradient by a strategy; the parameter's name is left out if there is one alone."""
+    stem = f"gradient_{surface}_{name}"
+    one = len(settings.parameters) == 1
+    return {p: stem if one else f"{stem}_{p}" for p in settings.parameters}
+
+
+def load_gradient(results: common.Results, settings: Settings, surface: str, name: str) -> dict[str, np.ndarray]:
+    return {p: load(results, file, "gradients") for p, file in gradient_names(settings, surface, name).items()}
+
+
+def write_gradient(results: common.Results, settings: Settings, surface: str, name: str, gradient: Any) -> None:
+    for parameter, file in gradient_names(settings, surface, name).items():
+        results.write_array(f"{file}.npy", getattr(gradient, parameter))
+
+
 def model(results: common.Results) -> None:
     """Write the observed data, ``data_<surface>.npy``."""
     settings = load_settings(results)
-    vp = jnp.asarray(load(results, "vp", "make"))
+    truth = settings.model(load(results, "vp", "make"))
     results.remove(*AFTER_MODEL)
     for surface in common.progress(settings.surfaces, "model"):
         with common.user_errors():
-            data = jf.simulate(settings.simulator(surface), jf.Acoustic(vp=vp), settings.survey())
+            data = jf.simulate(settings.simulator(surface), truth, settings.survey())
         results.write_array(f"data_{surface}.npy", data)
 
 
 def gradients(results: common.Results) -> None:
-    """Write ``gradient_<surface>_<strategy>.npy`` and ``metrics.jsonl``: each strategy in a process of its own."""
+    """Write ``gradient_<surface>_<strategy>.npy`` (elastic: ``..._<parameter>.npy``) and ``metrics.jsonl``: each
+    strategy in a process of its own.
+    """
     settings = load_settings(results)
     for surface in settings.surfaces:
         results.need(f"data_{surface}.npy", "model")
-    # plain AD keeps the padded field and at most as much again for the layers; the last worker does so in float64
+    # plain AD keeps the padded fields (elastic: derivatives, one for each stress and velocity they add to) and at most
+    # as much again for the layers; the last worker does so in float64
+    kept = 0 if PLAIN not in settings.measured else 10 if settings.elastic else 2
     layers = 2 * (settings.absorber_width + settings.space_order)
-    expected = 2 * 8e-9 * settings.steps * math.prod(n + layers for n in settings.shape)
+    expected = kept * 8e-9 * settings.steps * math.prod(n + layers for n in settings.shape)
     free = psutil.virtual_memory().available / 1e9
     if expected > free:
         raise common.UserError(
@@ -268,49 +334,59 @@ def worker(name: str, results: common.Results) -> None:
     settings = load_settings(results)
     if name == FLOAT64:
         jax.config.update("jax_enable_x64", True)
-    start = jf.Acoustic(vp=jnp.asarray(load(results, "start", "make"), dtype=float))
+    start = settings.model(load(results, "start", "make").astype(float))
     for surface in settings.surfaces:
         observed = jnp.asarray(load(results, f"data_{surface}", "model"), dtype=float)
         if name == FLOAT64:
             for strategy in settings.exact:
                 gradient, _ = measure(settings, surface, strategy, start, observed, repeats=0)
-                results.write_array(f"gradient_{surface}_{strategy}_float64.npy", gradient)
+                write_gradient(results, settings, surface, f"{strategy}_{FLOAT64}", gradient)
         else:
             gradient, row = measure(settings, surface, name, start, observed, settings.repeats)
-            results.write_array(f"gradient_{surface}_{name}.npy", gradient)
+            if gradient is not None:
+                write_gradient(results, settings, surface, name, gradient)
             results.add_metrics(surface=surface, strategy=name, **row)
 
 
 def measure(
     settings: Settings, surface: str, strategy: str, start: Any, observed: Any, repeats: int
 ) -> tuple[Any, dict]:
-    """The gradient and its cost, and beside it the cost of a forward run, the two timed in turns."""
+    """The gradient and its cost, and beside it the cost of a forward run, the two timed in turns. Of what is compiled
+    only, no gradient.
+    """
     survey = settings.survey()
     simulator = settings.simulator(surface, STRATEGIES[strategy])
 
-    def gradient_of(vp, observed):
-        return jf.misfit_and_gradient(simulator, jf.misfits.l2, jf.Acoustic(vp=vp), survey, observed)
+    def gradient_of(start, observed):
+        return jf.misfit_and_gradient(simulator, jf.misfits.l2, start, survey, observed)
 
     begin = time.perf_counter()
-    compiled = jax.jit(gradient_of).lower(start.vp, observed).compile()
-    row: dict[str, Any] = {"compile_seconds": time.perf_counter() - begin}
-    misfit, gradient = compiled(start.vp, observed)
+    compiled = jax.jit(gradient_of).lower(start, observed).compile()
+    row: dict[str, Any] = {"compile_seconds": time.perf_counter() - begin, "compiled_bytes": compiled_memory(compiled)}
+    if strategy in settings.compiled_only:
+        return None, row
+    misfit, gradient = compiled(start, observed)
     row["misfit"] = float(misfit)
     if repeats:
-        forward = jax.jit(lambda vp: jf.simulate(settings.simulator(surface), jf.Acoustic(vp=vp), survey))
-        forward = forward.lower(start.vp).compile()
-        jax.block_until_ready(forward(start.vp))
-        runs = {"": lambda: compiled(start.vp, observed), "forward_": lambda: forward(start.vp)}
-        for prefix, program in (("", compiled), ("forward_", forward)):
-            row[f"{prefix}measured_bytes"] = added_memory(runs[prefix])
-            analysis = program.memory_analysis()
-            row[f"{prefix}compiled_bytes"] = None if analysis is None else analysis.temp_size_in_bytes
+        forward = jax.jit(lambda start: jf.simulate(settings.simulator(surface), start, survey))
+        forward = forward.lower(start).compile()
+        jax.block_until_ready(forward(start))
+        row["forward_compiled_bytes"] = compiled_memory(forward)
+        runs = {"": lambda: compiled(start, observed), "forward_": lambda: forward(start)}
+        for prefix, function in runs.items():
+            row[f"{prefix}measured_bytes"] = added_memory(function)
         seconds: dict[str, list[float]] = {prefix: [] for prefix in runs}
         for _ in range(repeats):
             for prefix, function in runs.items():
                 seconds[prefix].append(timed(function))
         row |= {f"{prefix}seconds": values for prefix, values in seconds.items()}
-    return gradient.vp, row
+    return gradient, row
+
+
+def compiled_memory(program: Any) -> int | None:
+    """Bytes that XLA sets aside for a program's intermediate arrays; None where it does not say."""
+    analysis = program.memory_analysis()
+    return None if analysis is None else analysis.temp_size_in_bytes
 
 
 def timed(function: Callable[[], Any]) -> float:
@@ -331,25 +407,28 @@ def added_memory(function: Callable[[], Any]) -> int | None:
 def compare(results: common.Results) -> None:
     """Write ``summary.json``, ``table.md`` and ``figures/``."""
     settings = load_settings(results)
+    reference = settings.measured[0]
     found = {
-        surface: {s: load(results, f"gradient_{surface}_{s}", "gradients") for s in settings.strategies}
+        surface: {s: load_gradient(results, settings, surface, s) for s in settings.measured}
         for surface in settings.surfaces
     }
     rows = {(row["surface"], row["strategy"]): row for row in results.metrics()}
-    summary: dict[str, Any] = {"environment": common.environment(), "forward": {}, "strategies": {}, "float64": {}}
-    for surface in settings.surfaces:
-        plain, first = found[surface][PLAIN], rows[surface, PLAIN]
+    summary: dict[str, Any] = {"environment": common.environment(), "reference": reference}
+    summary |= {"forward": {}, "strategies": {}, "float64": {}}
+    for surface, by in found.items():
+        first = rows[surface, reference]
         summary["forward"][surface] = {
-            "seconds": statistics.median(x for s in settings.strategies for x in rows[surface, s]["forward_seconds"]),
+            "seconds": statistics.median(x for s in by for x in rows[surface, s]["forward_seconds"]),
             "measured_bytes": first["forward_measured_bytes"],
             "compiled_bytes": first["forward_compiled_bytes"],
         }
         summary["strategies"][surface] = {
-            s: summarise(rows[surface, s], difference(gradient, plain)) for s, gradient in found[surface].items()
+            s: summarise(rows[surface, s], differences(by[s], by[reference]) if s in by else None)
+            for s in settings.strategies
         }
-        double = {s: load(results, f"gradient_{surface}_{s}_float64", "gradients") for s in settings.exact}
-        summary["float64"][surface] = {s: difference(g, double[PLAIN]) for s, g in double.items()}
-        summary["float64"][surface]["float32_plain"] = difference(plain, double[PLAIN])
+        double = {s: load_gradient(results, settings, surface, f"{s}_{FLOAT64}") for s in settings.exact}
+        summary["float64"][surface] = {s: differences(g, double[reference]) for s, g in double.items()}
+        summary["float64"][surface]["float32_plain"] = differences(by[reference], double[reference])
     results.write_json("summary.json", summary)
     text = tables(summary)
     results.write_text("table.md", text)
@@ -358,54 +437,70 @@ def compare(results: common.Results) -> None:
     print(f"Results are in {results.folder}.")
 
 
-def difference(gradient: np.ndarray, reference: np.ndarray) -> float:
-    """Relative L2 difference."""
-    g, r = gradient.astype(np.float64), reference.astype(np.float64)
-    return float(np.linalg.norm(g - r) / np.linalg.norm(r))
+def differences(gradient: dict[str, np.ndarray], reference: dict[str, np.ndarray]) -> dict[str, float]:
+    """Relative L2 difference of each parameter's gradient."""
+
+    def difference(g, r):
+        return float(np.linalg.norm(g - r) / np.linalg.norm(r))
+
+    return {p: difference(g.astype(np.float64), reference[p].astype(np.float64)) for p, g in gradient.items()}
 
 
-def summarise(row: dict[str, Any], relative_difference: float) -> dict[str, Any]:
+def summarise(row: dict[str, Any], difference: dict[str, float] | None) -> dict[str, Any]:
+    kept = {k: row.get(k) for k in ("measured_bytes", "compiled_bytes", "compile_seconds")}
+    if difference is None:
+        return kept
     seconds = statistics.median(row["seconds"])
-    return {
-        "difference": relative_difference,
-        "seconds": seconds,
-        "to_forward": seconds / statistics.median(row["forward_seconds"]),
-        "measured_bytes": row["measured_bytes"],
-        "compiled_bytes": row["compiled_bytes"],
-        "compile_seconds": row["compile_seconds"],
-    }
+    ratio = seconds / statistics.median(row["forward_seconds"])
+    return {"difference": difference, "seconds": seconds, "to_forward": ratio, **kept}
 
 
 def tables(summary: dict[str, Any]) -> str:
     """The summary as Markdown."""
+    reference = summary["reference"]
+    parameters = list(next(iter(summary["float64"].values()))["float32_plain"])
+    one = len(parameters) == 1
 
-    def row(name: str, cost: dict[str, Any], relative: str) -> list[str]:
+    def row(name: str, cost: dict[str, Any], relative: list[str]) -> list[str]:
         memory = ["-" if cost[k] is None else f"{cost[k] / 1e6:.1f}" for k in ("measured_bytes", "compiled_bytes")]
+        times = [f"{cost['seconds']:.2f}", f"{cost.get('to_forward', 1.0):.1f}"] if "seconds" in cost else ["-", "-"]
         compiling = f"{cost['compile_seconds']:.1f}" if "compile_seconds" in cost else ""
-        return [name, relative, *memory, f"{cost['seconds']:.2f}", f"{cost.get('to_forward', 1.0):.1f}", compiling]
+        return [name, *relative, *memory, *times, compiling]
 
-    head = ["", "difference", "memory (MB)", "as compiled (MB)", "time (s)", "time / forward", "compile (s)"]
+    def relative(s: str, cost: dict[str, Any]) -> list[str]:
+        if "difference" not in cost:
+            return ["-" for _ in parameters]
+        return ["reference" if s == reference else f"{cost['difference'][p]:.1e}" for p in parameters]
+
+    head = ["", *("difference" if one else f"difference, {p}" for p in parameters)]
+    head += ["memory (MB)", "as compiled (MB)", "time (s)", "time / forward", "compile (s)"]
     parts = []
     for surface, strategies in summary["strategies"].items():
-        rows = [row("Forward run alone", summary["forward"][surface], "")]
-        for s, cost in strategies.items():
-            rows.append(row(NAMES[s], cost, "reference" if s == PLAIN else f"{cost['difference']:.1e}"))
+        rows = [row("Forward run alone", summary["forward"][surface], ["" for _ in parameters])]
+        rows += [row(NAMES[s], cost, relative(s, cost)) for s, cost in strategies.items()]
         parts.append(f"**{SURFACES[surface]}**, float32\n\n{common.table(head, rows)}\n")
-    lines = {s: f"{NAMES[s]} from plain AD, both in float64" for s in EXACT if s != PLAIN}
-    lines["float32_plain"] = "Plain AD in float32 from plain AD in float64"
+    lines = {s: f"{NAMES[s]} from {inside(NAMES[reference])}, both in float64" for s in EXACT if s != reference}
+    lines["float32_plain"] = f"{NAMES[reference]} in float32 from {inside(NAMES[reference])} in float64"
     found = summary["float64"]
     rows = [
-        [text, *(f"{found[s][key]:.1e}" for s in found)]
+        [text, *(f"{found[s][key][p]:.1e}" for s in found for p in parameters)]
         for key, text in lines.items()
         if all(key in found[s] for s in found)
     ]
-    parts.append(common.table(["Difference", *(SURFACES[s].split(" (")[0].lower() for s in found)], rows) + "\n")
+    tops = {s: SURFACES[s].split(" (")[0].lower() for s in found}
+    head = ["Difference", *(tops[s] if one else f"{tops[s]}, {p}" for s in found for p in parameters)]
+    parts.append(common.table(head, rows) + "\n")
     e = summary["environment"]
     parts.append(f"{e['device']}, {e['cores']} cores, {e['system']}, Python {e['python']}, jax {e['jax']}.\n")
     return "\n".join(parts)
 
 
-def draw(results: common.Results, settings: Settings, found: dict[str, dict[str, np.ndarray]]) -> None:
+def inside(name: str) -> str:
+    """A strategy's name within a sentence."""
+    return name[0].lower() + name[1:]
+
+
+def draw(results: common.Results, settings: Settings, found: dict[str, dict[str, dict[str, np.ndarray]]]) -> None:
     """Write the figures."""
     survey, spacing = settings.survey(), settings.spacing
     sources, receivers = np.asarray(survey.source)[:, 0], np.asarray(survey.receiver)[0]
@@ -426,14 +521,22 @@ def draw(results: common.Results, settings: Settings, found: dict[str, dict[str,
     results.write_figure("models", figure)
 
     shot = len(survey) // 2
-    gathers = {surface: load(results, f"data_{surface}", "model")[shot, :, :, 0] for surface in found}
+    components = settings.simulator("absorbing").receiver_fields or ("pressure",)
+    gathers = {
+        (surface, c): load(results, f"data_{surface}", "model")[shot, :, :, i]
+        for surface in found
+        for i, c in enumerate(components)
+    }
     limit = float(np.percentile(np.abs(np.stack(list(gathers.values()))), GATHER_PERCENTILE))
     z, x = sources[shot].tolist()
-    figure = Figure(figsize=(5 * len(found), 5), layout="constrained")
-    for ax, (surface, gather) in zip(np.ravel(figure.subplots(1, len(found))), gathers.items(), strict=True):
-        look = {"clim": (-limit, limit), "label": "Pressure (source units)", "title": SURFACES[surface]}
-        plot.gather(gather, settings.dt, ax, receiver_x=receivers[:, 1], **look)
-        if settings.vp is None:  # two layers, whose echoes are known
+    figure = Figure(figsize=(5 * len(gathers) if len(gathers) < 3 else 10, 5 * len(components)), layout="constrained")
+    axes = np.ravel(figure.subplots(len(components), len(found), squeeze=False).T)
+    for ax, ((surface, component), gather) in zip(axes, gathers.items(), strict=True):
+        look: dict[str, Any] = {"label": "Pressure (source units)", "title": SURFACES[surface]}
+        if settings.elastic:
+            look = {"label": f"{component} (m/s)", "title": f"{component}. {SURFACES[surface]}"}
+        plot.gather(gather, settings.dt, ax, receiver_x=receivers[:, 1], clim=(-limit, limit), **look)
+        if settings.vp is None and not settings.elastic:  # two layers, whose echoes are known
             period, velocity, interface = 1 / settings.frequency, float(vp[0, 0]), (vp.shape[0] // 2 - 0.5) * spacing
             echo = 1.5 * period + 2 * (interface - z) / velocity
             labels = {"direct wave ↓": 0.5 * period, "reflection ↑": echo + period}
@@ -446,12 +549,17 @@ def draw(results: common.Results, settings: Settings, found: dict[str, dict[str,
         f"Shot at {x / 1e3:.2f} km. One grey scale, clipped at percentile {GATHER_PERCENTILE:g} of the magnitude"
     )
     results.write_figure("gathers", figure)
-    results.write_figure("gradients", draw_gradients(found, spacing), dpi=90)
+    for p in settings.parameters:
+        drawn = {surface: {s: gradient[p] for s, gradient in by.items()} for surface, by in found.items()}
+        figure = draw_gradients(drawn, spacing, f"Gradient of {p}" if settings.elastic else "Gradient", UNITS[p])
+        results.write_figure(f"gradients_{p}" if settings.elastic else "gradients", figure, dpi=90)
 
 
-def draw_gradients(found: dict[str, dict[str, np.ndarray]], spacing: float) -> Figure:
-    """For each kind of top a row a strategy: the gradient, and its difference from plain AD, magnified."""
-    rows, (nz, nx) = len(next(iter(found.values()))), next(iter(found.values()))[PLAIN].shape
+def draw_gradients(found: dict[str, dict[str, np.ndarray]], spacing: float, name: str, unit: str) -> Figure:
+    """For each kind of top a row a strategy: the gradient, and its difference from the first one, magnified."""
+    shown = next(iter(found.values()))
+    rows, reference = len(shown), next(iter(shown))
+    nz, nx = shown[reference].shape
     extent = tuple(i * spacing / 1e3 for i in (-0.5, nx - 0.5, nz - 0.5, -0.5))
     figure = Figure(figsize=(6.0 * len(found), rows * (2.35 * nz / nx + 0.4) + 1.2), layout="constrained")
     for half, (surface, gradients) in zip(np.ravel(figure.subfigures(1, len(found))), found.items(), strict=True):
@@ -464,19 +572,19 @@ def draw_gradients(found: dict[str, dict[str, np.ndarray]], spacing: float) -> F
             left.imshow(gradient, **look)
             left.set_title(NAMES[strategy], fontsize=10)
             left.set_ylabel("Depth (km)")
-            if strategy == PLAIN:
+            if strategy == reference:
                 right.axis("off")
                 note = f"clipped at percentile\n{GRADIENT_PERCENTILE:g} of the magnitude;\n"
-                note += "below: difference\nfrom plain AD, magnified"
+                note += f"below: difference\nfrom {inside(NAMES[reference])}, magnified"
                 right.text(0.5, 0.5, note, ha="center", va="center", transform=right.transAxes)
                 continue
-            change = gradient - gradients[PLAIN]
+            change = gradient - gradients[reference]
             factor, text = magnification(limit, float(np.percentile(np.abs(change), GRADIENT_PERCENTILE)))
             right.imshow(factor * change, **look)
             right.set_title(f"difference {text}", fontsize=10)
         for ax in panels[-1]:
             ax.set_xlabel("Distance (km)")
-        label = rf"Gradient ($10^{{{power}}}$ misfit units per m/s)"
+        label = rf"{name} ($10^{{{power}}}$ misfit units per {unit})"
         half.colorbar(panels[0, 0].images[0], ax=panels, location="bottom", label=label, aspect=50, pad=0.01)
         half.suptitle(SURFACES[surface])
     return figure

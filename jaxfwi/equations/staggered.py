@@ -52,6 +52,7 @@ class Staggered(WaveEquation):
     """
 
     staggered: ClassVar[bool] = True
+    isotropic_loss: ClassVar[float] = 0.0  # in the layer, for waves along it too, as a part of that across it
 
     @classmethod
     def tables(cls, ndim: int) -> tuple[Table, Table]:
@@ -82,7 +83,7 @@ class Staggered(WaveEquation):
         read = {key for table in tables for key in _derivatives(table)}
 
         def stage(table):
-            # a derivative between the model's nodes looks so far beyond them; one on its nodes, beyond its half-way nodes
+            # so far a derivative on the model's nodes looks beyond the values half-way, and the other way round
             ring = tuple(
                 Ring(name, axis, reach - 1 + fields[name].half[axis], reach - 1 + fields[name].half[axis])
                 for name in table
@@ -177,8 +178,9 @@ def _moved(equation: type[Staggered], table: Table, direction: float) -> Callabl
         rates = _rates(equation, derivative, table)
         dense, patches, memory = rates(state.waves, state.memory)
         waves = dict(state.waves)
+        half = {name: field.half for name, field in equation.fields(len(derivative.spacing)).items()}
         for name, terms in table.items():
-            field = waves[name]
+            field = _kept(derivative, waves[name], half[name], equation.isotropic_loss)
             for c, derivatives, sign in terms:
                 field = field + direction * sign * coefficients[c] * sum(dense[_key(d)] for d in derivatives)
             extra: dict[tuple, Array] = {}
@@ -196,6 +198,18 @@ def _moved(equation: type[Staggered], table: Table, direction: float) -> Callabl
         return State(waves, {**state.memory, **memory})
 
     return stage
+
+
+def _kept(derivative: Derivative, field: Array, half: tuple[bool, ...], share: float) -> Array:
+    """What a step leaves of a field in the layer, if waves lose something in all directions there."""
+    for slab in derivative.slabs if share else ():
+        profile = (slab.half if half[slab.axis] else slab.nodes).loss
+        loss = np.zeros(field.shape[slab.axis])
+        start = slab.start(field.shape, 0, half[slab.axis])[slab.axis]
+        loss[start : start + slab.width] = profile[::-1] if slab.far else profile
+        shape = [-1 if axis == slab.axis else 1 for axis in range(field.ndim)]
+        field = field * jnp.asarray(np.exp(-share * loss).reshape(shape), field.dtype)
+    return field
 
 
 @dataclass(frozen=True)
@@ -218,7 +232,7 @@ class Rates:
 
     def starts(self, d: tuple[str, int], shape: tuple[int, ...]) -> list[tuple[int, ...]]:
         """Where the patches of a derivative begin."""
-        name, axis = d
+        axis = d[1]
         to_half = not next(f for n, a, f in self.reads if (n, a) == d).half[axis]
         first = [(0,) * len(shape)] if self._at_surface(axis) else []
         return first + [slab.start(shape, 0, to_half) for slab in self._slabs(axis)]
@@ -295,8 +309,8 @@ class Rates:
     def _change(self, field: Field, dtype: Any) -> np.ndarray:
         """How the derivative across a free surface differs there from the plain one.
 
-        Normal stress and pressure are zero on the surface whatever their array holds; the normal velocity's derivative is
-        not used there.
+        Normal stress and pressure are zero on the surface whatever their array holds; the normal velocity's derivative
+        is not used there.
         """
         s, order = surface(self.derivative.order), self.derivative.order
         if field.half[0]:
@@ -322,5 +336,5 @@ def _plain(order: int, shape: tuple[int, ...], to_half: bool) -> np.ndarray:
 
 
 def _rows(matrix: np.ndarray, u: Array) -> Array:
-    """A matrix times the rows of u, written out: too small for a call of a matrix product."""
+    """A matrix times the rows of u."""
     return jnp.tensordot(jnp.asarray(matrix), u, axes=1, precision="highest")

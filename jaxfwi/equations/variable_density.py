@@ -23,13 +23,14 @@ __all__ = ["VariableDensityAcoustic"]
 class VariableDensityAcoustic(Staggered):
     """``rho v_t = -grad(p) + f``, ``p_t = -rho vp^2 div(v) + m``: acoustic waves in a medium of variable density.
 
-    Pressure lies on nodes, each particle velocity half-way between them along its axis; the density there is the mean of
-    both nodes (Virieux 1984, Geophysics 49, 1933-1957, for the staggered grid). At a free surface the pressure is zero.
+    Pressure lies on nodes, each particle velocity half-way between them along its axis; the density there is the mean
+    of both nodes (Virieux 1984, Geophysics 49, 1933-1957, for the staggered grid). At a free surface the pressure is
+    zero.
 
     Sources and receivers: ``"p"``, ``"vz"``, ``"vx"`` (2D and 3D), ``"vy"`` (3D). Driving p is an explosion of moment
-    rate w(t) in N m/s: ``m = w(t) delta(x - x_source)``; driving a velocity is a body force in N along its axis. In 2D and
-    1D both are per metre of the axes that are left out. In a homogeneous medium in 3D an explosion gives
-    ``p = w'(t - r / vp) / (4 pi vp^2 r)``.
+    rate w(t) in N m/s: ``m = w(t) delta(x - x_source)``; driving a velocity is a body force in N along its axis. In 2D
+    and 1D both are per metre of the axes that are left out. In a homogeneous medium in 3D an explosion gives ``p = w'(t
+    - r / vp) / (4 pi vp^2 r)``.
 
     Args:
         vp: velocity in m/s, an array of the grid's shape.
