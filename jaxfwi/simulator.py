@@ -165,8 +165,8 @@ class Simulator:
             needed = len(surface(self.space_order).node_volumes) + self.space_order // 2
             if self.grid.shape[0] < needed:
                 raise ValueError(
-                    f"grid.shape has {self.grid.shape[0]} rows: too few for {type(model).__name__} under a free surface "
-                    f"at space order {self.space_order}, which needs {needed}: lower space_order or deepen it."
+                    f"grid.shape has {self.grid.shape[0]} rows: too few for {type(model).__name__} under a free "
+                    f"surface at space order {self.space_order}, which needs {needed}. Lower space_order or deepen the model."
                 )
         if known(*(leaf for _, leaf in leaves)):
             model.check()
