@@ -164,9 +164,10 @@ class Simulator:
         if self.free_surface and model.staggered:
             needed = len(surface(self.space_order).node_volumes) + self.space_order // 2
             if self.grid.shape[0] < needed:
+                name, order = type(model).__name__, self.space_order
                 raise ValueError(
-                    f"grid.shape has {self.grid.shape[0]} rows: too few for {type(model).__name__} under a free "
-                    f"surface at space order {self.space_order}, which needs {needed}. Lower space_order or deepen the model."
+                    f"grid.shape has {self.grid.shape[0]} rows: too few for {name} under a free surface at space order "
+                    f"{order}, which needs {needed}. Lower space_order or deepen the model."
                 )
         if known(*(leaf for _, leaf in leaves)):
             model.check()
