@@ -37,7 +37,11 @@ CASES = {
         jf.Elastic, (4, 5, 3), 2, ((2, 1), (0, 2), (2, 2)), free_surface=True, water=True
     ),
 }
-MARKS = {"acoustic, surface, mixed sides": pytest.mark.telling, "elastic, surface": pytest.mark.slow}
+MARKS = {
+    "acoustic, surface, mixed sides": pytest.mark.telling,
+    "elastic, surface": pytest.mark.slow,
+    "elastic": pytest.mark.slow,
+}
 
 
 def problem(case, seed=0, **options):
@@ -138,6 +142,7 @@ def test_water_has_no_gradient_by_vs():
     assert all(np.isfinite(np.asarray(x)).all() for x in jax.tree.leaves(gradient))
 
 
+@pytest.mark.slow
 def test_transformations_of_an_elastic_gradient():
     """Batches, second derivatives and `vmap` go through the stages as through a single step."""
     simulator, model, shot, _ = problem(Case(jf.Elastic, (8, 7), 2, 2, free_surface=True))

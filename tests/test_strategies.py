@@ -137,7 +137,6 @@ def test_short_rings():
             assert max(errors) < 1.01 * min(errors), dtype
 
 
-@pytest.mark.telling
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16", "int8"])
 def test_short_rings_refuse_second_derivatives(dtype):
     simulator, model, shot = problem((9,), absorber=jf.CPML(width=1))
