@@ -45,3 +45,16 @@ def velocity(wavelet, dt, offset, vp, vs, rho, source):
     spectrum = np.fft.rfft(np.asarray(wavelet) * np.exp(-window * samples), 4 * n)
     grow = np.exp(window * samples)
     return np.stack([np.fft.irfft(spectrum * g, 4 * n)[:n] * grow for g in green], axis=1)
+
+
+def pressure(wavelet, dt, distance, vp, vs, rho, ndim):
+    """Pressure, minus the mean normal stress, at a distance from an explosion of this moment rate; as `velocity`."""
+    n = len(wavelet)
+    window = math.log(1e14) / (4 * n)
+    samples = np.arange(n)
+    omega = (2 * np.pi * np.fft.rfftfreq(4 * n) - 1j * window) / dt
+    omega = 2 / dt * np.sin(0.5 * omega * dt)
+    share = 1 - 2 * (ndim - 1) / ndim * (vs / vp) ** 2  # of the P-wave modulus that the mean stress has
+    spectrum = np.fft.rfft(np.asarray(wavelet) * np.exp(-window * samples), 4 * n)
+    green = share * 1j * omega / vp**2 * greens(ndim, omega / vp, distance)[0]
+    return np.fft.irfft(spectrum * green, 4 * n)[:n] * np.exp(window * samples)
