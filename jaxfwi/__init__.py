@@ -7,7 +7,7 @@ from jaxfwi.grid import Grid
 from jaxfwi.inversion import InversionState, invert
 from jaxfwi.memory import BoundarySaving, Checkpointing, FullStorage
 from jaxfwi.products import gauss_newton_product, hessian_product
-from jaxfwi.shots import misfit_and_gradient, simulate
+from jaxfwi.shots import estimate_memory, misfit_and_gradient, simulate
 from jaxfwi.simulator import Simulator
 from jaxfwi.survey import Survey
 from jaxfwi.wavelets import ricker
@@ -25,6 +25,7 @@ __all__ = [
     "Survey",
     "VariableDensityAcoustic",
     "WaveEquation",
+    "estimate_memory",
     "gauss_newton_product",
     "hessian_product",
     "invert",

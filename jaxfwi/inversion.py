@@ -15,7 +15,8 @@ from jax import Array
 from jaxfwi import misfits
 from jaxfwi.checks import whole
 from jaxfwi.equations.base import WaveEquation
-from jaxfwi.shots import Devices, _misfit_and_gradient, admit, check_observed, static
+from jaxfwi.layout import Aperture, Devices, deal
+from jaxfwi.shots import Gradient, OneShot, admit, check_observed, in_one_program, total
 from jaxfwi.simulator import Simulator
 from jaxfwi.survey import Survey
 
@@ -44,7 +45,7 @@ def invert(
     simulator: Simulator,
     model: WaveEquation,
     survey: Survey,
-    observed: Array,
+    observed: Any,
     *,
     optimizer: optax.GradientTransformation,
     iterations: int,
@@ -53,8 +54,9 @@ def invert(
     seed: int = 0,
     mask: Any = None,
     bounds: tuple[Any, Any] | None = None,
-    batch: int = 1,
+    batch: int | None = None,
     devices: Devices = None,
+    aperture: Aperture = None,
     resume: InversionState | None = None,
 ) -> Iterator[InversionState]:
     """Full waveform inversion: yields the state after every iteration.
@@ -63,7 +65,8 @@ def invert(
         simulator: grid, order, boundaries, and by `memory` how gradients are paid for.
         model: to start from.
         survey: the shots.
-        observed: data ``(shots, time, receivers, components)``.
+        observed: data ``(shots, time, receivers, components)``, an array or what is indexed like one; of a file mapped
+            by ``numpy.load(name, mmap_mode="r")`` each iteration reads its mini-batch, on each host its own part.
         optimizer: any optax optimiser, those with a line search too; a learning rate is in the parameter's unit if the
             optimiser normalises gradients, as Adam does. Others, as SGD and L-BFGS, see the gradient's own scale: in
             single precision multiply the misfit by a large number for them. Pass the same object when you go on: a new
@@ -77,8 +80,7 @@ def invert(
             left alone, as a water column.
         bounds: lower and upper limit, each None or like the model, with arrays or numbers for leaves. Masked cells
             may lie beyond.
-        batch: shots computed at once on a device.
-        devices: to share the shots among, as for `simulate`.
+        batch, devices, aperture: as for `misfit_and_gradient`; an optimiser's line search is one program of its own.
         resume: a state yielded before, to go on from; `model` then only says what to expect.
 
     Yields:
@@ -104,7 +106,7 @@ def invert(
     shots = len(survey) if shots_per_iteration is None else whole("shots_per_iteration", shots_per_iteration, 1)
     if shots > len(survey):
         raise ValueError(f"shots_per_iteration is {shots} but the survey has {len(survey)} shots.")
-    iterations, batch = whole("iterations", iterations, 1), whole("batch", batch, 1)
+    iterations = whole("iterations", iterations, 1)
     if not isinstance(optimizer, optax.GradientTransformation):
         raise ValueError(f"optimizer must be one of optax, as optax.adam(10.0), got {optimizer!r}.")
     lower, upper = bounds if bounds is not None else (None, None)
@@ -120,18 +122,21 @@ def invert(
     if resume is not None:
         _check_resume(resume, start, iterations)
         start = resume
-    update = functools.partial(_update, simulator, misfit, optimizer, batch, static(devices))
-    return _iterate(
-        simulator, update, start, survey, jnp.asarray(observed), shots, iterations, seed, (mask, lower, upper)
-    )
+    dealt = deal(simulator, model, survey, observed, batch=batch, devices=devices, aperture=aperture, at_once=shots)
+    of_shot = Gradient(OneShot(simulator, dealt.window), misfit)
+    return _iterate(simulator, of_shot, optimizer, dealt, start, shots, iterations, seed, (mask, lower, upper))
 
 
-def _iterate(simulator, update, state, survey, observed, shots, iterations, seed, limits) -> Iterator[InversionState]:
+def _iterate(simulator, of_shot, optimizer, dealt, state, size, iterations, seed, limits) -> Iterator[InversionState]:
+    n = len(dealt.shots.survey)
+    shots = dealt.take() if size == n else None
     while state.iteration < iterations:
         i = int(state.iteration)
-        indices = None if shots == len(survey) else jnp.asarray(mini_batch(len(survey), shots, i, seed))
-        value, gradient, model, optimizer_state = update(
-            state.model, state.optimizer_state, survey, observed, indices, limits
+        some = dealt.take(mini_batch(n, size, i, seed)) if shots is None else shots
+        unknowns = dealt.place(state.model)
+        value, gradient = total(of_shot, dealt, unknowns, some)
+        gradient, model, optimizer_state = _update(
+            optimizer, of_shot, dealt.layout, unknowns, state.optimizer_state, value, gradient, some, limits
         )
         if not bool(jnp.isfinite(value)):
             raise FloatingPointError(
@@ -163,17 +168,15 @@ def mini_batch(shots: int, size: int, iteration: int, seed: int) -> np.ndarray:
     return np.sort(order[turn * size : (turn + 1) * size])
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1, 2, 3, 4))
-def _update(simulator, misfit, optimizer, batch, devices, model, optimizer_state, survey, observed, indices, limits):
+@functools.partial(jax.jit, static_argnums=(0, 1, 2))
+def _update(optimizer, of_shot, layout, model, optimizer_state, value, gradient, shots, limits):
     mask, lower, upper = limits
-    if indices is not None:
-        survey, observed = survey[indices], observed[indices]
 
     def value_and_gradient(model):
-        value, gradient = _misfit_and_gradient(simulator, misfit, model, survey, observed, batch, devices)
+        value, gradient = in_one_program(of_shot, layout, model, shots)
         return value, _masked(gradient, mask)
 
-    value, gradient = value_and_gradient(model)
+    gradient = _masked(gradient, mask)
     updates, optimizer_state = optax.with_extra_args_support(optimizer).update(
         gradient,
         optimizer_state,
@@ -189,7 +192,7 @@ def _update(simulator, misfit, optimizer, batch, devices, model, optimizer_state
         new = jax.tree.map(lambda x, limit: jnp.minimum(x, jnp.asarray(limit, x.dtype)), new, upper)
     if mask is not None:  # what is masked stays as it is, outside the bounds too
         new = jax.tree.map(lambda x, old, m: jnp.where(jnp.asarray(m) == 0, old, x), new, model, mask)
-    return value, gradient, new, optimizer_state
+    return gradient, new, optimizer_state
 
 
 def _with_gradient(value_and_gradient: Callable) -> Callable:

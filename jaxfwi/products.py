@@ -5,25 +5,20 @@ Both are sums over shots of forward-mode derivatives of what a gradient computes
 Journal International 185, 775-798). With `BoundarySaving` they too keep memory at the boundary.
 """
 
-import functools
-from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax import Array
 
-from jaxfwi.checks import whole
 from jaxfwi.equations.base import WaveEquation
+from jaxfwi.layout import Aperture, Devices, Shots, deal
 from jaxfwi.memory import FullStorage
-from jaxfwi.shots import Devices, admit, check_observed, static, sum_over_shots
-from jaxfwi.simulator import Simulator, one_shot
+from jaxfwi.shots import Misfit, OneShot, admit, check_observed, total
+from jaxfwi.simulator import Simulator
 from jaxfwi.survey import Survey
 
 __all__ = ["gauss_newton_product", "hessian_product"]
-
-Misfit = Callable[[Array, Array], Array]
 
 
 def hessian_product(
@@ -31,16 +26,17 @@ def hessian_product(
     misfit: Misfit,
     model: WaveEquation,
     survey: Survey,
-    observed: Array,
+    observed: Any,
     direction: WaveEquation,
     *,
-    batch: int = 1,
+    batch: int | None = None,
     devices: Devices = None,
+    aperture: Aperture = None,
 ) -> Any:
     """The Hessian of the misfit at a model, times a perturbation of the model.
 
     Args:
-        simulator, misfit, model, survey, observed, batch, devices: as for `misfit_and_gradient`.
+        simulator, misfit, model, survey, observed, batch, devices, aperture: as for `misfit_and_gradient`.
         direction: the perturbation, of the type and shape of the model.
 
     Returns:
@@ -57,9 +53,8 @@ def hessian_product(
     >>> jf.hessian_product(simulator, jf.misfits.l2, model, survey, observed, direction=model).vp.shape
     (20, 20)
     """
-    survey = _admit(simulator, misfit, model, survey, observed, direction)
-    batch, devices = whole("batch", batch, 1), static(devices)
-    return _hessian_product(simulator, misfit, model, survey, jnp.asarray(observed), direction, batch, devices)
+    options: dict[str, Any] = {"batch": batch, "devices": devices, "aperture": aperture}
+    return _product(_HessianProduct, simulator, misfit, model, survey, observed, direction, **options)
 
 
 def gauss_newton_product(
@@ -67,11 +62,12 @@ def gauss_newton_product(
     misfit: Misfit,
     model: WaveEquation,
     survey: Survey,
-    observed: Array,
+    observed: Any,
     direction: WaveEquation,
     *,
-    batch: int = 1,
+    batch: int | None = None,
     devices: Devices = None,
+    aperture: Aperture = None,
 ) -> Any:
     """The Gauss-Newton Hessian at a model, times a perturbation: ``J^T W J d``.
 
@@ -79,7 +75,7 @@ def gauss_newton_product(
     `misfits.l2`. Positive semidefinite where the misfit is convex in the data.
 
     Args:
-        simulator, misfit, model, survey, observed, direction, batch, devices: as for `hessian_product`.
+        simulator, misfit, model, survey, observed, direction, batch, devices, aperture: as for `hessian_product`.
 
     Returns:
         The product, of the type of the model.
@@ -87,39 +83,46 @@ def gauss_newton_product(
     Raises:
         ValueError: as `hessian_product`.
     """
-    survey = _admit(simulator, misfit, model, survey, observed, direction)
-    batch, devices = whole("batch", batch, 1), static(devices)
-    return _gauss_newton_product(simulator, misfit, model, survey, jnp.asarray(observed), direction, batch, devices)
+    options: dict[str, Any] = {"batch": batch, "devices": devices, "aperture": aperture}
+    return _product(_GaussNewtonProduct, simulator, misfit, model, survey, observed, direction, **options)
 
 
-def _admit(simulator, misfit, model, survey, observed, direction) -> Survey:
+def _product(kind, simulator, misfit, model, survey, observed, direction, **options) -> Any:
     survey = admit(simulator, model, survey)
     check_observed(simulator, model, survey, observed, misfit)
     same_type = jax.tree.structure(direction) == jax.tree.structure(model)
     if not same_type or jax.tree.map(jnp.shape, direction) != jax.tree.map(jnp.shape, model):
         raise ValueError(f"direction must be shaped like the model, {model}, got {direction}.")
-    return survey
+    shared = (model, direction)
+    dealt = deal(simulator, shared, survey, observed, **options)
+    return total(kind(OneShot(simulator, dealt.window), misfit), dealt, shared, dealt.take())
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1, 6, 7))
-def _hessian_product(simulator, misfit, model, survey, observed, direction, batch, devices):
-    def of_shot(model, shot, observed):
-        gradient = jax.grad(lambda m: misfit(one_shot(simulator, m, shot), observed))
+@dataclass(frozen=True)
+class _HessianProduct:
+    """Of one shot; of model and direction."""
+
+    data_of: OneShot
+    misfit: Misfit
+
+    def __call__(self, shared: tuple[Any, Any], shot: Shots) -> Any:
+        model, direction = shared
+        gradient = jax.grad(lambda m: self.misfit(self.data_of(m, shot), shot.observed))
         return jax.jvp(gradient, (model,), (direction,))[1]
 
-    return sum_over_shots(of_shot, model, (survey, observed), batch, devices)
 
+@dataclass(frozen=True)
+class _GaussNewtonProduct:
+    """Of one shot; of model and direction."""
 
-@functools.partial(jax.jit, static_argnums=(0, 1, 6, 7))
-def _gauss_newton_product(simulator, misfit, model, survey, observed, direction, batch, devices):
-    def of_shot(model, shot, observed):
-        def data(m, simulator=simulator):
-            return one_shot(simulator, m, shot)
+    data_of: OneShot
+    misfit: Misfit
 
+    def __call__(self, shared: tuple[Any, Any], shot: Shots) -> Any:
+        model, direction = shared
         # forward mode stores nothing, so that a strategy would only be in its way
-        forward = functools.partial(data, simulator=replace(simulator, memory=FullStorage()))
-        predicted, perturbed = jax.jvp(forward, (model,), (direction,))
-        weighted = jax.jvp(lambda d: jax.grad(misfit)(d, observed), (predicted,), (perturbed,))[1]
-        return jax.vjp(data, model)[1](weighted)[0]
-
-    return sum_over_shots(of_shot, model, (survey, observed), batch, devices)
+        forward = replace(self.data_of, simulator=replace(self.data_of.simulator, memory=FullStorage()))
+        predicted, perturbed = jax.jvp(lambda m: forward(m, shot), (model,), (direction,))
+        slope = jax.grad(self.misfit)
+        weighted = jax.jvp(lambda d: slope(d, shot.observed), (predicted,), (perturbed,))[1]
+        return jax.vjp(lambda m: self.data_of(m, shot), model)[1](weighted)[0]

@@ -1,7 +1,9 @@
 """Many shots: modelling, and misfit with gradient, in batches inside one compiled program."""
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from typing import Any
 
 import jax
@@ -10,37 +12,55 @@ import numpy as np
 from jax import Array
 from jax.sharding import PartitionSpec
 
-from jaxfwi.checks import known, whole
+from jaxfwi import budget
+from jaxfwi.aperture import cut
+from jaxfwi.checks import known
 from jaxfwi.equations.base import WaveEquation
+from jaxfwi.layout import Aperture, Deal, Devices, Layout, Shots, check_finite, deal
 from jaxfwi.linear import zero_of
 from jaxfwi.simulator import Simulator, one_shot
 from jaxfwi.survey import Survey
 
-__all__ = ["misfit_and_gradient", "simulate"]
+__all__ = ["estimate_memory", "misfit_and_gradient", "simulate"]
 
-Devices = Sequence[jax.Device] | None
+Misfit = Callable[[Array, Array], Array]
 
 
 def simulate(
-    simulator: Simulator, model: WaveEquation, survey: Survey, *, batch: int = 1, devices: Devices = None
+    simulator: Simulator,
+    model: WaveEquation,
+    survey: Survey,
+    *,
+    batch: int | None = None,
+    devices: Devices = None,
+    aperture: Aperture = None,
 ) -> Array:
     """Model every shot of a survey.
+
+    What `batch`, `devices` and `aperture` are changes time and memory, and the data by rounding (an aperture by what it
+    leaves out); `docs/shots.md` tells how to choose them.
 
     Args:
         simulator: grid, order, boundaries.
         model: an equation with its parameters.
         survey: the shots.
-        batch: shots computed at once by `vmap`; the rest follow in sequence, so that memory follows the batch. On a CPU
-            one is fastest. The gradient of a function of all data remembers every shot, that of `misfit_and_gradient`
-            does not.
-        devices: to share the shots among, as ``jax.devices()``; by default the default device alone. The data do not
-            depend on it.
+        batch: shots computed at once on a device by `vmap`; the rest follow in sequence, so that memory follows the
+            batch. By default one on a CPU, and on other devices as many as fit, by the compiled program's own figures
+            (one inside a `jit` or `grad` of yours, where these are not at hand). The gradient of a function of all data
+            remembers every shot, that of `misfit_and_gradient` does not.
+        devices: to share the shots among: a list, as ``jax.devices()``, or how many of these. By default all of this
+            process; a processor that is one device to jax computes a shot on each of its
+            cores. Where jax's default device is set, the model was put on one device, or values are traced by a `jit`
+            or `grad` of yours, that device alone.
+        aperture: metres of model around each shot's sources and receivers, on either side along the horizontal axes,
+            one number or one per axis: each shot is computed on that window alone. By default on the whole model.
 
     Returns:
         Data ``(shots, time, receivers, components)``.
 
     Raises:
-        ValueError: for input that cannot be simulated.
+        ValueError: for input that cannot be simulated, or devices of several hosts.
+        MemoryError: before anything is computed, if it cannot fit.
 
     >>> import jax.numpy as jnp, jaxfwi as jf
     >>> grid = jf.Grid(shape=(20, 30), spacing=10.0, dt=1e-3, nt=200)
@@ -51,18 +71,27 @@ def simulate(
     (2, 200, 2, 1)
     """
     survey = admit(simulator, model, survey)
-    return _simulate(simulator, model, survey, whole("batch", batch, 1), static(devices))
+    dealt = deal(simulator, model, survey, batch=batch, devices=devices, aperture=aperture)
+    mesh = dealt.layout.mesh
+    if mesh is not None and mesh.is_multi_process:
+        raise ValueError(
+            "devices belong to several hosts, but each models its own shots: call simulate(simulator, model, "
+            "survey[jaxfwi.hosts.share(len(survey))]) without devices."
+        )
+    data = run(modelled, OneShot(simulator, dealt.window), dealt, model, dealt.take(), jnp.concatenate)
+    return data[: len(survey)]
 
 
 def misfit_and_gradient(
     simulator: Simulator,
-    misfit: Callable[[Array, Array], Array],
+    misfit: Misfit,
     model: WaveEquation,
     survey: Survey,
-    observed: Array,
+    observed: Any,
     *,
-    batch: int = 1,
+    batch: int | None = None,
     devices: Devices = None,
+    aperture: Aperture = None,
 ) -> tuple[Array, Any]:
     """The misfit of a model, summed over shots, and its gradient.
 
@@ -72,20 +101,70 @@ def misfit_and_gradient(
             object each time: a new one compiles a new program.
         model: an equation with its parameters.
         survey: the shots.
-        observed: data ``(shots, time, receivers, components)``.
-        batch: shots computed at once by `vmap`; the rest follow in sequence, the gradient accumulated.
-        devices: to share the shots among, as for `simulate`.
+        observed: data ``(shots, time, receivers, components)``, an array or what is indexed like one, as a file mapped
+            by ``numpy.load(name, mmap_mode="r")``.
+        batch, devices, aperture: as for `simulate`; devices may be those of several hosts, all of which must make this
+            same call: each then reads only its own part of the observed data.
 
     Returns:
         The misfit, and its gradient as a model of the same type.
 
     Raises:
         ValueError: for input that cannot be simulated, or observed data of another shape.
+        MemoryError: before anything is computed, if it cannot fit.
     """
     survey = admit(simulator, model, survey)
     check_observed(simulator, model, survey, observed, misfit)
-    batch, devices = whole("batch", batch, 1), static(devices)
-    return _misfit_and_gradient(simulator, misfit, model, survey, jnp.asarray(observed), batch, devices)
+    dealt = deal(simulator, model, survey, observed, batch=batch, devices=devices, aperture=aperture)
+    return total(Gradient(OneShot(simulator, dealt.window), misfit), dealt, model, dealt.take())
+
+
+def estimate_memory(
+    simulator: Simulator,
+    model: WaveEquation,
+    survey: Survey,
+    misfit: Misfit | None = None,
+    *,
+    batch: int | None = None,
+    devices: Devices = None,
+    aperture: Aperture = None,
+) -> "budget.Memory":
+    """The memory that a call of `simulate` or `misfit_and_gradient` takes on each device, as compiled: nothing is
+    computed, but the compilation is, and serves the call that follows.
+
+    Args:
+        simulator, model, survey: as for `simulate`.
+        misfit: to ask about `misfit_and_gradient`; None to ask about `simulate`.
+        batch, devices, aperture: as for `simulate`.
+
+    Returns:
+        Bytes on a device: ``arguments`` (model, shots and data), ``working`` space, ``result``, and their ``total``; on
+        a processor that computes a shot on each core, of all together.
+
+    Raises:
+        ValueError: for input that cannot be simulated.
+
+    >>> import jax.numpy as jnp, jaxfwi as jf
+    >>> grid = jf.Grid(shape=(20, 30), spacing=10.0, dt=1e-3, nt=200)
+    >>> survey = jf.Survey.from_arrays([[50.0, 50.0]], [[50.0, 150.0]], jf.ricker(grid, frequency=15.0))
+    >>> model = jf.Acoustic(vp=jnp.full(grid.shape, 1500.0))
+    >>> memory = jf.estimate_memory(jf.Simulator(grid), model, survey, jf.misfits.l2)
+    >>> memory.working > 4 * 200 * 2 * (20 + 30)  # the ring of every step is part of it
+    True
+    """
+    survey = admit(simulator, model, survey)
+    observed = None
+    if misfit is not None:
+        samples = (survey.receiver.shape[1], len(simulator.fields(type(model))[1]))
+        shape, dtype = (len(survey), simulator.grid.nt, *samples), jnp.result_type(*jax.tree.leaves(model))
+        observed = np.broadcast_to(np.zeros((), dtype), shape)
+    dealt = deal(simulator, model, survey, observed, batch=batch, devices=devices, aperture=aperture)
+    if dealt.traced:
+        raise ValueError("estimate_memory needs to know its arguments: call it outside of jit, grad and vmap.")
+    data_of = OneShot(simulator, dealt.window)
+    program, of_shot = (modelled, data_of) if misfit is None else (in_one_program, Gradient(data_of, misfit))
+    one = budget.of(_compiled(program, of_shot, dealt, model, dealt.take()))
+    return budget.Memory(*(dealt.cores * bytes for bytes in one))
 
 
 def admit(simulator: Simulator, model: WaveEquation, survey: Survey) -> Survey:
@@ -100,110 +179,153 @@ def admit(simulator: Simulator, model: WaveEquation, survey: Survey) -> Survey:
     return survey
 
 
-def static(devices: Devices) -> tuple | None:
-    """Devices as an argument that a program is compiled for."""
-    if devices is None:
-        return None
-    if not isinstance(devices, list | tuple) or not devices or not all(isinstance(d, jax.Device) for d in devices):
-        raise ValueError(f"devices must be a list of jax devices, as jax.devices(), got {devices!r}.")
-    if len(set(devices)) < len(devices):
-        raise ValueError(f"devices must differ, got {devices}.")
-    return tuple(devices)
-
-
 def check_observed(simulator: Simulator, model: WaveEquation, survey: Survey, observed: Any, misfit: Any) -> None:
     """Raise a ValueError if observed data are not finite or not of the survey's shape, or a misfit is no function."""
     if not callable(misfit):
         raise ValueError(f"misfit must be a function of predicted and observed data, got {type(misfit).__name__}.")
     components = len(simulator.fields(type(model))[1])
     expected = (len(survey), simulator.grid.nt, survey.receiver.shape[1], components)
-    if jnp.shape(observed) != expected:
+    shape = tuple(getattr(observed, "shape", ())) or jnp.shape(observed)
+    if shape != expected:
         raise ValueError(
-            f"observed has shape {jnp.shape(observed)}, but this survey gives (shots, time, receivers, components) = "
-            f"{expected}."
+            f"observed has shape {shape}, but this survey gives (shots, time, receivers, components) = {expected}."
         )
-    if known(observed) and not np.isfinite(np.asarray(observed)).all():
-        raise ValueError("observed has values that are not finite: mute or interpolate those traces.")
+    if known(observed) and isinstance(observed, jax.Array | np.ndarray) and not isinstance(observed, np.memmap):
+        check_finite(observed)
 
 
-@functools.partial(jax.jit, static_argnums=(0, 3, 4))
-def _simulate(simulator: Simulator, model: WaveEquation, survey: Survey, batch: int, devices: Devices) -> Array:
-    def of_shots(model, survey):
-        batch_size = None if batch == 1 else min(batch, len(survey))
-        return jax.lax.map(lambda shot: one_shot(simulator, model, shot), survey, batch_size=batch_size)
-
-    if devices is None:
-        return of_shots(model, survey)
-    padded = _pad_shots(survey, len(devices))
-    return _on_devices(of_shots, devices, shared=False)(model, padded)[: len(survey)]
-
-
-@functools.partial(jax.jit, static_argnums=(0, 1, 5, 6))
-def _misfit_and_gradient(simulator, misfit, model, survey, observed, batch, devices):
-    def of_shot(model, shot, observed):
-        return jax.value_and_grad(lambda m: misfit(one_shot(simulator, m, shot), observed))(model)
-
-    return sum_over_shots(of_shot, model, (survey, observed), batch, devices)
-
-
-def sum_over_shots(of_shot: Callable[..., Any], model: Any, shots: tuple, batch: int, devices: Devices = None) -> Any:
-    """The sum over shots of ``of_shot(model, *shot)``, a PyTree; `batch` of them at once.
-
-    Args:
-        of_shot: function of a PyTree that all shots share, and of one shot's survey and data.
-        model: what all shots share.
-        shots: survey and data with a leading shot axis on every leaf.
-        batch: shots computed at once by `vmap`; a rest that does not fill a batch is computed at the end.
-        devices: to share the shots among.
+@dataclass(frozen=True)
+class OneShot:
+    """The data of a shot ``(time, receivers, components)`` as a function of model and shot; of a window if there is
+    one.
     """
-    if devices is None:
-        return _sum(of_shot, model, shots, batch)
-    counts = jnp.arange(len(shots[0])) >= 0  # True for a shot, False for what fills the last device
-    counts = jnp.pad(counts, (0, -len(counts) % len(devices)))
 
-    def if_it_counts(model, counts, *shot):
-        return jax.tree.map(lambda x: jnp.where(counts, x, 0), of_shot(model, *shot))
+    simulator: Simulator
+    window: tuple[int, ...] | None
 
-    def on_one(model, shots):
-        return jax.tree.map(lambda x: jax.lax.psum(x, "shots"), _sum(if_it_counts, model, shots, batch))
-
-    return _on_devices(on_one, devices, shared=True)(model, (counts, *_pad_shots(shots, len(devices))))
+    def __call__(self, model: Any, shot: Shots) -> Array:
+        if self.window is None:
+            return one_shot(self.simulator, model, shot.survey)
+        return one_shot(*cut(self.simulator, model, shot.survey, shot.corner, self.window))
 
 
-def _on_devices(function: Callable[[Any, Any], Any], devices: Sequence, shared: bool) -> Callable[[Any, Any], Any]:
+@dataclass(frozen=True)
+class Gradient:
+    """The misfit of a shot and its gradient."""
+
+    data_of: OneShot
+    misfit: Misfit
+
+    def __call__(self, model: Any, shot: Shots) -> tuple[Array, Any]:
+        return jax.value_and_grad(lambda m: self.misfit(self.data_of(m, shot), shot.observed))(model)
+
+
+def total(of_shot: Callable[[Any, Shots], Any], dealt: Deal, shared: Any, shots: Shots) -> Any:
+    """The sum over shots of ``of_shot(shared, shot)``, a PyTree; `shared` is a model, or a PyTree of several."""
+    return run(in_one_program, of_shot, dealt, shared, shots, lambda parts: functools.reduce(_add, parts))
+
+
+def run(program: Any, of_shot: Any, dealt: Deal, shared: Any, shots: Shots, together: Callable[[list], Any]) -> Any:
+    """What `program` makes of shots that were dealt out; `together` puts the results of several cores together."""
+    if dealt.traced:
+        return program(of_shot, dealt.layout, shared, shots)
+    shared = dealt.place(shared)
+    compiled = _compiled(program, of_shot, dealt, shared, shots)
+    at_once = budget.fitting(budget.of(compiled), dealt.device, dealt.cores)
+    if dealt.cores == 1:
+        return compiled(shared, shots)
+    # a program of jax runs on the core of the thread that calls it, whatever else runs on the same device
+    with ThreadPoolExecutor(at_once) as threads:
+        parts = threads.map(lambda part: jax.block_until_ready(compiled(shared, part)), _shares(shots, dealt.cores))
+        return together(list(parts))
+
+
+def _compiled(program: Any, of_shot: Any, dealt: Deal, shared: Any, shots: Shots) -> Any:
+    """The program for one share of the shots, with the batch chosen if need be. jax keeps what it has compiled."""
+    layout, shots = dealt.layout, _shares(shots, dealt.cores)[0]
+
+    def with_batch(batch):
+        return program.lower(of_shot, replace(layout, batch=batch), shared, shots).compile()
+
+    if layout.batch is not None:
+        return with_batch(layout.batch)
+    most = len(shots.survey) // layout.shares
+    return with_batch(budget.largest_batch(lambda batch: budget.of(with_batch(batch)), most, dealt.device))
+
+
+def _shares(shots: Shots, shares: int) -> list[Shots]:
+    size = len(shots.survey) // shares
+    return (
+        [jax.tree.map(lambda x, i=i: x[i * size : (i + 1) * size], shots) for i in range(shares)]
+        if shares > 1
+        else [shots]
+    )
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def modelled(data_of: OneShot, layout: Layout, model: Any, shots: Shots) -> Array:
+    """The data of all shots as a part of a larger program."""
+
+    def of_shots(model, shots):
+        batch = None if layout.batch in (None, 1) else min(layout.batch, len(shots.survey))
+        return jax.lax.map(lambda shot: data_of(model, shot), shots, batch_size=batch)
+
+    return of_shots(model, shots) if layout.mesh is None else _on_devices(of_shots, layout, shared=False)(model, shots)
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def in_one_program(of_shot: Callable[[Any, Shots], Any], layout: Layout, shared: Any, shots: Shots) -> Any:
+    """The sum over shots as a part of a larger program."""
+
+    def of_shots(shared, shots):
+        return _sum_on_one(of_shot, layout.batch, shared, shots)
+
+    def on_one_of_many(shared, shots):
+        return jax.tree.map(lambda x: jax.lax.psum(x, "shots"), of_shots(shared, shots))
+
+    return (
+        of_shots(shared, shots)
+        if layout.mesh is None
+        else _on_devices(on_one_of_many, layout, shared=True)(shared, shots)
+    )
+
+
+def _on_devices(function: Callable[[Any, Any], Any], layout: Layout, shared: bool) -> Callable[[Any, Any], Any]:
     """``function(model, shots)`` on every device's share of the shots; its result shared by all or split alike."""
-    axis = jax.sharding.AxisType.Auto
-    mesh = jax.make_mesh((len(devices),), ("shots",), axis_types=(axis,), devices=devices)
     split = PartitionSpec("shots")
     out = PartitionSpec() if shared else split
-    return jax.shard_map(function, mesh=mesh, in_specs=(PartitionSpec(), split), out_specs=out, check_vma=False)
+    return jax.shard_map(function, mesh=layout.mesh, in_specs=(PartitionSpec(), split), out_specs=out, check_vma=False)
 
 
-def _pad_shots(shots: Any, devices: int) -> Any:
-    """Copies of the first shot added, until every device has as many."""
-    n = jax.tree.leaves(shots)[0].shape[0]
-    extra = jnp.zeros(-n % devices, int)
-    return jax.tree.map(lambda x: jnp.concatenate([x, x[extra]]), shots)
-
-
-def _sum(of_shot: Callable[..., Any], model: Any, shots: tuple, batch: int) -> Any:
-    """The sum over shots on one device."""
-    n = jax.tree.leaves(shots)[0].shape[0]
-    batch = min(batch, n)
+def _sum_on_one(of_shot: Callable[[Any, Shots], Any], batch: int | None, shared: Any, shots: Shots) -> Any:
+    """The sum over shots on one device, `batch` at once; a rest that does not fill a batch comes at the end."""
+    n = len(shots.survey)
+    batch = min(batch or 1, n)
     whole = n - n % batch
 
-    def of_batch(chunk):
-        if batch == 1:
-            return of_shot(model, *jax.tree.map(lambda x: x[0], chunk))
-        several = jax.vmap(of_shot, in_axes=(None, *[0] * len(chunk)))(model, *chunk)
-        return jax.tree.map(lambda x: jnp.sum(x, axis=0), several)
+    def of_one(shot):
+        out = of_shot(shared, shot)
+        return out if shot.counts is None else jax.tree.map(lambda x: jnp.where(shot.counts, x, 0), out)
 
-    def add(total, chunk):
-        return jax.tree.map(jnp.add, total, of_batch(chunk)), None
+    def of_batch(some):
+        if batch == 1:
+            return of_one(_row(some, 0))
+        return jax.tree.map(lambda x: jnp.sum(x, axis=0), jax.vmap(of_one)(some))
+
+    def add(sum_so_far, some):
+        return _add(sum_so_far, of_batch(some)), None
 
     batches = jax.tree.map(lambda x: x[:whole].reshape(whole // batch, batch, *x.shape[1:]), shots)
-    like = jax.eval_shape(of_shot, model, *jax.tree.map(lambda x: x[0], shots))
-    zero = zero_of((model, shots))
+    like = jax.eval_shape(of_one, _row(shots, 0))
+    zero = zero_of((shared, shots))
     nothing = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype) + zero.astype(x.dtype), like)
-    total, _ = jax.lax.scan(add, nothing, batches)
-    return add(total, jax.tree.map(lambda x: x[whole:], shots))[0] if whole < n else total
+    out, _ = jax.lax.scan(add, nothing, batches)
+    return add(out, jax.tree.map(lambda x: x[whole:], shots))[0] if whole < n else out
+
+
+def _row(shots: Shots, i: int) -> Shots:
+    return jax.tree.map(lambda x: x[i], shots)
+
+
+def _add(a: Any, b: Any) -> Any:
+    return jax.tree.map(jnp.add, a, b)

@@ -1,0 +1,88 @@
+"""Memory: what a compiled program takes, what there is, and how much of the one fits into the other."""
+
+import os
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+
+__all__ = ["Memory", "fitting", "largest_batch", "of"]
+
+
+class Memory(NamedTuple):
+    """Bytes that a program takes on a device.
+
+    >>> Memory(arguments=10_000_000, working=1_500_000_000, result=500_000)
+    Memory(1.51 GB: 10 MB of arguments, 1.5 GB to work in, 500 kB of result)
+    """
+
+    arguments: int
+    working: int
+    result: int
+
+    @property
+    def total(self) -> int:
+        """All of them together."""
+        return self.arguments + self.working + self.result
+
+    def __repr__(self) -> str:
+        arguments, working, result, total = map(_said, (*self, self.total))
+        return f"Memory({total}: {arguments} of arguments, {working} to work in, {result} of result)"
+
+
+def of(compiled: Any) -> Memory:
+    """What a compiled program takes, by its own account."""
+    m = compiled.memory_analysis()
+    return Memory(m.argument_size_in_bytes, m.temp_size_in_bytes, m.output_size_in_bytes)
+
+
+def fitting(memory: Memory, device: jax.Device, copies: int = 1) -> int:
+    """How many of `copies` programs fit on a device at once, whose arguments are there already.
+
+    Raises:
+        MemoryError: if not one fits.
+    """
+    there = _free(device)
+    need = memory.working + memory.result
+    if need > there:
+        raise MemoryError(
+            f"this takes {_said(need)} beside its arguments, but {device} has {_said(there)}. Lower batch, or choose a "
+            "memory strategy that keeps less: BoundarySaving(), BoundarySaving(dtype='int8') or Checkpointing()."
+        )
+    return max(1, min(copies, there // max(need, 1)))
+
+
+def largest_batch(of_batch: Callable[[int], Memory], most: int, device: jax.Device) -> int:
+    """The largest batch of at most `most` shots that fits in nine tenths of a device, evened out over the batches.
+
+    Args:
+        of_batch: what a batch of so many takes; asked for one shot and for two, between which memory is a straight
+            line.
+        most: shots of the device.
+        device: it.
+    """
+    if most == 1:
+        return 1
+    one, two = (sum(of_batch(n)[1:]) for n in (1, 2))
+    fits = 1 + int(0.9 * _free(device) - one) // max(two - one, 1)
+    batches = -(-most // max(1, min(fits, most)))
+    return -(-most // batches)
+
+
+def _free(device: jax.Device) -> int:
+    """Bytes that a device has left; on a CPU those of the whole machine, as an operating system gives and takes."""
+    stats = device.memory_stats() if device.platform != "cpu" else None
+    if stats and "bytes_limit" in stats:
+        return stats["bytes_limit"] - stats.get("bytes_in_use", 0)
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):  # no such figure: let it run
+        return 2**63
+
+
+def _said(number: float) -> str:
+    for unit in ("B", "kB", "MB"):
+        if number < 1000:
+            return f"{number:.3g} {unit}"
+        number /= 1000
+    return f"{number:.3g} GB"

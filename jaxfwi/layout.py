@@ -1,0 +1,194 @@
+"""Who computes what: how the shots of a call are dealt out to batches, processor cores, devices and hosts."""
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+
+from jaxfwi.aperture import windows
+from jaxfwi.checks import known, whole
+from jaxfwi.simulator import Simulator
+from jaxfwi.survey import Survey
+
+__all__ = ["Aperture", "Deal", "Devices", "Layout", "Shots", "check_finite", "deal"]
+
+Devices = int | Sequence[jax.Device] | None
+Aperture = float | Sequence[float] | None
+
+
+class Shots(NamedTuple):
+    """What differs from shot to shot; every leaf leads with the shot axis."""
+
+    survey: Survey
+    observed: Any = None
+    corner: Any = None  # first cell of the window, if there is an aperture
+    counts: Any = None  # False for the copies that fill up the last share, if there are any
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The static part of how shots are dealt out: a program is compiled for it.
+
+    Args:
+        batch: shots computed at once on a device by `vmap`; None while it is yet to be chosen.
+        mesh: the devices, along an axis "shots"; None for the one that jax would choose.
+    """
+
+    batch: int | None = 1
+    mesh: Mesh | None = None
+
+    @property
+    def shares(self) -> int:
+        """Equal shares of the shots in one program, one a device."""
+        return 1 if self.mesh is None else self.mesh.shape["shots"]
+
+
+@dataclass(frozen=True)
+class Deal:
+    """Shots and how they are dealt out.
+
+    Args:
+        layout: for the program.
+        shots: all of them, wherever they were given.
+        device: one of this host's that compute.
+        traced: whether this happens inside a program of the user's.
+        window: cells of the model around each shot; None for all.
+        cores: how many programs run side by side, where a whole processor is one device to jax.
+    """
+
+    layout: Layout
+    shots: Shots
+    device: jax.Device
+    traced: bool
+    window: tuple[int, ...] | None
+    cores: int
+
+    def take(self, indices: np.ndarray | None = None) -> Shots:
+        """All shots or some, where they will be computed; copies of the first fill up the last share.
+
+        Of observed data outside jax, as a memory-mapped file, only these shots are read, and each host reads those of
+        its own devices only.
+        """
+        n = len(self.shots.survey) if indices is None else len(indices)
+        fill = -n % (self.cores * self.layout.shares)
+        order = np.arange(n) if indices is None else np.asarray(indices)
+        order = np.concatenate([order, np.repeat(order[:1], fill)])
+        shots = jax.tree.map(
+            lambda x: self._placed((n + fill, *x.shape[1:]), True, lambda some: _rows(x, order[some])), self.shots
+        )
+        counts = np.arange(n + fill) < n
+        return shots._replace(counts=self._placed(counts.shape, True, lambda some: counts[some])) if fill else shots
+
+    def place(self, model: Any) -> Any:
+        """A model where it will be computed with: the same on all devices."""
+        there = None if self.layout.mesh is None else NamedSharding(self.layout.mesh, PartitionSpec())
+
+        def place(x):
+            if isinstance(x, jax.Array) and there is not None and x.sharding.is_equivalent_to(there, x.ndim):
+                return x
+            return self._placed(x.shape, False, lambda some: x[some])
+
+        return model if self.traced else jax.tree.map(place, model)
+
+    def _placed(self, shape: tuple[int, ...], split: bool, part: Callable[[Any], Any]) -> Any:
+        """An array of which each device gets its share of shots, or all; ``part(slice)`` are its rows."""
+        if self.traced or self.layout.mesh is None:
+            return _as_array(part(slice(None)))
+        sharding = NamedSharding(self.layout.mesh, PartitionSpec("shots") if split else PartitionSpec())
+        return jax.make_array_from_callback(shape, sharding, lambda index: _as_array(part(index[0])))
+
+
+def deal(
+    simulator: Simulator,
+    model: Any,
+    survey: Survey,
+    observed: Any = None,
+    *,
+    batch: int | None,
+    devices: Devices,
+    aperture: Aperture,
+    at_once: int | None = None,
+) -> Deal:
+    """Decide how shots are dealt out.
+
+    Args:
+        simulator, model, survey, observed: as given, checked.
+        batch, devices, aperture: as for `simulate`.
+        at_once: shots of a mini-batch; all of the survey if None.
+    """
+    n = len(survey) if at_once is None else at_once
+    # under jit what is made of known values is traced too: a new array tells
+    traced = not known(*jax.tree.leaves((model, survey, observed)), jnp.zeros(()))
+    chosen = _devices(devices, model, traced)
+    device = _default_device() if chosen is None else next(d for d in chosen if d.process_index == jax.process_index())
+    on_cpu = device.platform == "cpu"
+    batch = whole("batch", batch, 1) if batch is not None else (1 if traced or on_cpu else None)
+    mesh = None
+    if chosen is not None:
+        mesh = jax.make_mesh((len(chosen),), ("shots",), axis_types=(AxisType.Auto,), devices=chosen)
+    window, corner = (None, None) if aperture is None else windows(simulator.grid, survey, aperture)
+    cores = min(n, _cores()) if on_cpu and chosen is None and not traced else 1
+    return Deal(Layout(batch, mesh), Shots(survey, observed, corner), device, traced, window, cores)
+
+
+def _devices(devices: Devices, model: Any, traced: bool) -> tuple | None:
+    """The devices to share the shots among; None for the one that jax would choose."""
+    if devices is None:
+        local = jax.local_devices()
+        if traced or len(local) == 1 or jax.config.jax_default_device is not None:  # pyright: ignore
+            return None
+        if any(isinstance(x, jax.Array) and x.committed and len(x.devices()) == 1 for x in jax.tree.leaves(model)):
+            return None
+        return tuple(local)
+    if isinstance(devices, int | np.integer) and not isinstance(devices, bool):
+        there = jax.devices()
+        if not 1 <= devices <= len(there):
+            raise ValueError(
+                f"devices asks for {devices} but jax has {len(there)} ({there[0].platform}): ask for 1 to "
+                f'{len(there)}, or on a CPU call jax.config.update("jax_num_cpu_devices", {max(devices, 1)}) before '
+                "jax is first used."
+            )
+        return tuple(there[:devices])
+    if not isinstance(devices, list | tuple) or not devices or not all(isinstance(d, jax.Device) for d in devices):
+        raise ValueError(f"devices must be a number or a list of jax devices, as jax.devices(), got {devices!r}.")
+    if len(set(devices)) < len(devices):
+        raise ValueError(f"devices must differ, got {devices}.")
+    if not any(d.process_index == jax.process_index() for d in devices):
+        raise ValueError(f"devices must have one of this process, of {jax.local_devices()}, got {devices}.")
+    return tuple(devices)
+
+
+def _default_device() -> jax.Device:
+    set_by_user = jax.config.jax_default_device  # pyright: ignore[reportAttributeAccessIssue]
+    return set_by_user if isinstance(set_by_user, jax.Device) else jax.local_devices()[0]
+
+
+def _cores() -> int:
+    """Processor cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _rows(x: Any, order: np.ndarray) -> Any:
+    """Rows of an array, or of a file that is indexed like one but not by every order."""
+    if isinstance(x, jax.Array | np.ndarray) and not isinstance(x, np.memmap):
+        return x if len(order) == len(x) and (order == np.arange(len(x))).all() else x[order]
+    rising, back = np.unique(order, return_inverse=True)
+    rows = np.asarray(x[rising])[back]
+    check_finite(rows)
+    return rows
+
+
+def check_finite(observed: Any) -> None:
+    """Raise a ValueError if observed data have values that are not finite."""
+    if not np.isfinite(np.asarray(observed)).all():
+        raise ValueError("observed has values that are not finite: mute or interpolate those traces.")
+
+
+def _as_array(x: Any) -> jax.Array:
+    # with an explicit dtype, so that a number's type that jax only inferred makes no other program
+    return jnp.asarray(x, jnp.result_type(x))
