@@ -1,0 +1,363 @@
+"""Many shots: the numbers do not depend on batches, cores, devices and windows; memory follows the batch."""
+
+import functools
+import os
+import subprocess
+import sys
+import textwrap
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from compiling import compilations
+from test_gradients import relative
+
+import jaxfwi as jf
+from jaxfwi import budget, layout
+from jaxfwi.aperture import windows
+
+GRID = jf.Grid((12, 60), 10.0, 2e-3, 150)
+SIMULATOR = jf.Simulator(GRID, absorber=jf.CPML(width=6))
+START = jf.Acoustic(vp=jnp.full(GRID.shape, 2000.0))
+TRUE = jf.Acoustic(vp=2000.0 + 200.0 * jnp.sin(jnp.arange(60.0) / 5.0) * jnp.ones((12, 1)))
+# The same sums over shots in another order, and batched steps compiled otherwise. Measured: 7e-15.
+ROUNDING = 1e-12
+
+
+def line(shots, grid=GRID, receivers=6):
+    """Shots along a line, each with receivers behind it."""
+    source = np.stack([np.full(shots, 20.0), np.linspace(150.0, 550.0, shots).round(-1)], axis=1)
+    receiver = source[:, None] - np.array([0.0, 20.0]) * np.arange(receivers)[:, None]
+    return jf.Survey.from_arrays(source, receiver, 1e-2 * jf.ricker(grid, 15.0))
+
+
+@functools.cache
+def expected(shots=7):
+    """Data, misfit and gradient on one device, one shot after another."""
+    survey = line(shots)
+    observed = jf.simulate(SIMULATOR, TRUE, survey, devices=1, batch=1)
+    return survey, observed, jf.misfit_and_gradient(SIMULATOR, jf.misfits.l2, START, survey, observed, devices=1)
+
+
+def check_same(ours, reference, limit=ROUNDING):
+    for a, b in zip(jax.tree.leaves(ours), jax.tree.leaves(reference), strict=True):
+        assert a.shape == b.shape
+        assert relative(np.asarray(a), np.asarray(b)) < limit
+
+
+@pytest.mark.parametrize("shots", [1, 7])
+@pytest.mark.parametrize(
+    "options", [{}, {"batch": 1}, {"batch": 3}, {"batch": 100}, {"devices": 1, "batch": 2}], ids=str
+)
+def test_batches_and_cores(options, shots, monkeypatch):
+    monkeypatch.setattr(layout, "_cores", lambda: 3)
+    survey, observed, reference = expected(shots)
+    check_same(jf.simulate(SIMULATOR, TRUE, survey, **options), observed)
+    check_same(jf.misfit_and_gradient(SIMULATOR, jf.misfits.l2, START, survey, observed, **options), reference)
+
+
+def test_products_on_all_cores(monkeypatch):
+    monkeypatch.setattr(layout, "_cores", lambda: 2)
+    survey, observed, _ = expected()
+    for product in (jf.hessian_product, jf.gauss_newton_product):
+        arguments = (SIMULATOR, jf.misfits.l2, START, survey, observed, TRUE)
+        check_same(product(*arguments, batch=2), product(*arguments, devices=1))
+
+
+def test_every_core_has_its_own_share(monkeypatch):
+    """The programs of all cores run at once: each waits in the middle for the others."""
+    import threading
+
+    cores = 3
+    monkeypatch.setattr(layout, "_cores", lambda: cores)
+    meeting = threading.Barrier(cores, timeout=60)
+
+    def misfit(predicted, observed):
+        return jf.misfits.l2(predicted, observed) + jax.pure_callback(
+            lambda: np.zeros(()) * meeting.wait(), jax.ShapeDtypeStruct((), jnp.result_type(float))
+        )
+
+    survey, observed, (value, _) = expected()
+    # 7 shots and two copies, three for each core; the copies do not count
+    ours = jf.misfit_and_gradient(SIMULATOR, misfit, START, survey, observed)
+    assert relative(ours[0], value) < ROUNDING
+
+
+def check_devices():
+    """Data, gradients and inversions on 1, 2, 4 and 8 devices, shots that divide and shots that do not."""
+    devices = jax.devices()
+    assert len(devices) == 8
+    for shots in (1, 7, 8):
+        survey, observed, reference = expected(shots)
+        observed = np.asarray(observed)
+        for n in (1, 2, 4, 8, None):
+            for batch in (1, 2):
+                options = {"devices": n, "batch": batch}
+                check_same(jf.simulate(SIMULATOR, TRUE, survey, **options), observed)
+                check_same(
+                    jf.misfit_and_gradient(SIMULATOR, jf.misfits.l2, START, survey, observed, **options), reference
+                )
+    # odd ones, by name; an aperture and products as well
+    survey, observed, reference = expected(7)
+    observed = np.asarray(observed)
+    some = devices[3:6]
+    misfit = functools.partial(jf.misfit_and_gradient, SIMULATOR, jf.misfits.l2, START, survey, observed)
+    check_same(misfit(devices=some), reference)
+    check_same(misfit(devices=some, aperture=80.0), misfit(devices=1, aperture=80.0))
+    product = functools.partial(jf.hessian_product, SIMULATOR, jf.misfits.l2, START, survey, observed, TRUE)
+    check_same(product(devices=some), product(devices=1))
+    # single precision
+    start, single = jax.tree.map(lambda x: x.astype(jnp.float32), (START, survey))
+    one, four = (
+        jf.misfit_and_gradient(SIMULATOR, jf.misfits.l2, start, single, observed.astype(np.float32), devices=n)
+        for n in (1, 4)
+    )
+    assert one[1].vp.dtype == jnp.float32
+    check_same(one, four, 1e-6)  # sums of seven in another order. Measured: 1.7e-7
+    # where the caller has chosen a device, that one
+    with jax.default_device(devices[2]):
+        assert jf.simulate(SIMULATOR, TRUE, survey).devices() == {devices[2]}
+    there = jax.device_put(TRUE, devices[5])
+    assert jf.simulate(SIMULATOR, there, survey).devices() == {devices[5]}
+    assert len(jf.simulate(SIMULATOR, TRUE, survey).devices()) > 1
+    # inversion: mini-batches of five, a line search too
+    for optimizer in (optax.adam(10.0), optax.lbfgs()):
+        run = functools.partial(
+            jf.invert, SIMULATOR, START, survey, observed, optimizer=optimizer, iterations=3, shots_per_iteration=5
+        )
+        last, reference = ([*run(devices=n)][-1] for n in (3, 1))
+        # An optimiser divides by small gradients. Measured: 3e-14 by Adam, 1e-13 by L-BFGS.
+        check_same((last.model, last.misfit), (reference.model, reference.misfit), 1e-10)
+
+
+def on_devices(number, program):
+    """Run a program in a process with so many virtual devices."""
+    paths = os.pathsep.join([os.path.dirname(__file__), os.path.dirname(os.path.dirname(jf.__file__))])
+    program = f"""
+        import jax
+        jax.config.update("jax_enable_x64", True)
+        jax.config.update("jax_num_cpu_devices", {number})
+        import test_shots
+        {program}
+    """
+    environment = {**os.environ, "PYTHONPATH": paths}
+    process = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(program)], env=environment, capture_output=True, text=True, timeout=300
+    )
+    assert process.returncode == 0, process.stderr
+
+
+@pytest.mark.telling
+def test_devices():
+    on_devices(8, "test_shots.check_devices()")
+
+
+def test_memory_follows_the_batch_and_not_the_survey():
+    def working(shots, **options):
+        survey = line(shots)
+        return jf.estimate_memory(SIMULATOR, START, survey, jf.misfits.l2, devices=1, **options).working
+
+    few, some, many = (working(n) for n in (8, 32, 128))
+    data = 150 * 6 * 8  # bytes of a shot's data
+    # measured: the same at 8, 32 and 128 shots but for some hundred bytes
+    assert abs(some - few) < data
+    assert abs(many - few) < data
+    # and twice as much for two at once: what is left of the smaller is model and gradient
+    assert 1.5 * few < working(32, batch=2) < 2.1 * few
+    assert working(32, aperture=50.0) < 0.7 * few
+
+
+def test_memory_is_told_as_it_is_taken(monkeypatch):
+    monkeypatch.setattr(layout, "_cores", lambda: 2)
+    survey, observed, _ = expected(8)
+    one = jf.estimate_memory(SIMULATOR, START, survey, jf.misfits.l2, devices=1)
+    two = jf.estimate_memory(SIMULATOR, START, survey, jf.misfits.l2)
+    assert two.working == 2 * one.working
+    assert one.result == 8 * (12 * 60 + 1) or one.result > 8 * (12 * 60 + 1)
+    assert one.total == one.arguments + one.working + one.result
+    # with data for arguments
+    without = jf.estimate_memory(SIMULATOR, START, survey, devices=1)
+    assert one.arguments - without.arguments == pytest.approx(observed.nbytes, abs=64)
+
+
+def test_a_run_that_cannot_fit_says_so(monkeypatch):
+    survey, observed, reference = expected(8)
+    need = jf.estimate_memory(SIMULATOR, START, survey, jf.misfits.l2, devices=1)
+    misfit = functools.partial(jf.misfit_and_gradient, SIMULATOR, jf.misfits.l2, START, survey, observed)
+    monkeypatch.setattr(budget, "_free", lambda device: need.working + need.result - 1)
+    with pytest.raises(MemoryError, match=r"takes [\d.]+ kB beside .* has [\d.]+ kB\. Lower batch, .*BoundarySaving"):
+        misfit(devices=1)
+    # where one core's share fits but not two, one runs after the other
+    monkeypatch.setattr(layout, "_cores", lambda: 2)
+    monkeypatch.setattr(budget, "_free", lambda device: 1.5 * (need.working + need.result))
+    check_same(misfit(), reference)
+
+
+@pytest.mark.parametrize(
+    ("free", "most", "batch"),
+    [(0, 8, 1), (1000, 1, 1), (1000, 8, 8), (399, 8, 3), (600, 20, 5), (50, 3, 1)],
+)
+def test_the_largest_batch_that_fits(monkeypatch, free, most, batch):
+    """100 bytes for the first shot and 100 more for each; a tenth is left free, and batches are evened out."""
+    monkeypatch.setattr(budget, "_free", lambda device: free)
+    asked = []
+
+    def of_batch(n):
+        asked.append(n)
+        return budget.Memory(10**9, 100 * n, 0)
+
+    assert budget.largest_batch(of_batch, most, None) == batch
+    assert set(asked) <= {1, 2}
+
+
+def test_batches_are_chosen_by_the_compiled_program(monkeypatch):
+    """As on a GPU, where memory decides."""
+    survey, observed, reference = expected(8)
+    dealt = layout.deal(SIMULATOR, START, survey, observed, batch=None, devices=1, aperture=None)
+    assert dealt.layout.batch == 1  # on a CPU
+    from dataclasses import replace
+
+    from jaxfwi import shots
+
+    dealt = replace(dealt, layout=replace(dealt.layout, batch=None))
+    of_shot = shots.Gradient(shots.OneShot(SIMULATOR, None), jf.misfits.l2)
+    one = jf.estimate_memory(SIMULATOR, START, survey, jf.misfits.l2, devices=1, batch=1)
+    two = jf.estimate_memory(SIMULATOR, START, survey, jf.misfits.l2, devices=1, batch=2)
+    room = one.working + one.result + 2.5 * (two.working - one.working)
+    monkeypatch.setattr(budget, "_free", lambda device: room / 0.9)
+    chosen = shots._compiled(shots.in_one_program, of_shot, dealt, START, dealt.take())
+    three = jf.estimate_memory(SIMULATOR, START, survey, jf.misfits.l2, devices=1, batch=3)
+    assert budget.of(chosen).working == three.working
+    check_same(shots.total(of_shot, dealt, START, dealt.take()), reference)
+
+
+class File:
+    """Data that can be indexed by rising indices alone, as some files are, and tell what was read of them."""
+
+    def __init__(self, data):
+        self.data, self.read = np.asarray(data), []
+        self.shape, self.dtype = self.data.shape, self.data.dtype
+
+    def __getitem__(self, index):
+        assert (np.diff(index) > 0).all()
+        self.read.append(index.tolist())
+        return self.data[index]
+
+
+def test_an_iteration_reads_its_mini_batch_alone():
+    survey, observed, _ = expected(7)
+    file = File(observed)
+    options = {"optimizer": optax.adam(5.0), "iterations": 4, "shots_per_iteration": 3, "seed": 1}
+    states = list(jf.invert(SIMULATOR, START, survey, file, **options))
+    assert file.read == [jf.inversion.mini_batch(7, 3, i, 1).tolist() for i in range(4)]
+    check_same(states[-1].model, list(jf.invert(SIMULATOR, START, survey, observed, **options))[-1].model, 1e-15)
+
+
+def test_a_mapped_file(tmp_path):
+    survey, observed, reference = expected(7)
+    np.save(tmp_path / "observed.npy", observed)
+    mapped = np.load(tmp_path / "observed.npy", mmap_mode="r")
+    check_same(jf.misfit_and_gradient(SIMULATOR, jf.misfits.l2, START, survey, mapped), reference)
+    broken = File(np.asarray(observed).copy())
+    broken.data[4, 3, 2, 0] = np.nan
+    with pytest.raises(ValueError, match=r"observed has values that are not finite"):
+        jf.misfit_and_gradient(SIMULATOR, jf.misfits.l2, START, survey, broken)
+
+
+def test_mini_batches_compile_nothing_new():
+    survey, observed, _ = expected(7)
+    for data in (observed, File(observed)):
+        states = jf.invert(
+            SIMULATOR,
+            START,
+            survey,
+            data,
+            optimizer=optax.adam(1.0),
+            iterations=6,
+            shots_per_iteration=3,
+            aperture=60.0,
+        )
+        next(states), next(states)
+        with compilations() as count:
+            assert len(list(states)) == 4
+        assert count() == 0
+
+
+def test_windows():
+    grid = jf.Grid((10, 50, 40), (10.0, 10.0, 20.0), 1e-3, 10)
+    source = [[20.0, 100.0, 400.0], [20.0, 0.0, 0.0], [90.0, 490.0, 780.0]]
+    receiver = [[[0.0, 110.0, 400.0], [0.0, 130.0, 430.0]]] * 3
+    receiver[1] = [[0.0, 0.0, 60.0]] * 2
+    receiver[2] = [[0.0, 450.0, 780.0]] * 2
+    survey = jf.Survey.from_arrays(source, receiver, np.zeros(10))
+    size, start = windows(grid, survey, (50.0, 100.0))
+    # along y 100 to 130 m and 50 m on either side; along x 400 to 430 m and 100 m on either side: rows 15 to 27
+    assert size == (10, 14, 13)
+    first, second, third = start.tolist()
+    assert first == [0, 5, 15]
+    assert second == [0, 0, 0]
+    assert third == [0, 36, 27]
+    assert windows(grid, survey, 1e6) == ((10, 50, 40), pytest.approx(np.zeros((3, 3))))
+
+
+def test_an_aperture_keeps_the_data_and_a_gradient_of_the_whole_model():
+    """A window wide enough for all waves that return in time gives what the whole model does; in a narrower one the
+    waves that leave it are absorbed as at the model's own edge.
+    """
+    survey, observed, (_, gradient) = expected(7)
+    misfit = functools.partial(jf.misfit_and_gradient, SIMULATOR, jf.misfits.l2, START, survey, observed)
+    wide = misfit(aperture=1e4)[1].vp
+    assert relative(wide, gradient.vp) < ROUNDING
+    # Of 300 ms of data at 2 km/s, what returns from 150 m and more beyond.
+    data = jf.simulate(SIMULATOR, TRUE, survey, aperture=150.0)
+    assert relative(data, observed) < 2e-2  # Measured: to be set
+    near = misfit(aperture=150.0)[1].vp
+    assert relative(near, gradient.vp) < 5e-2
+    assert windows(GRID, survey, 150.0)[0] == (12, 41)
+
+
+def test_an_aperture_holds_under_transformations():
+    survey, observed, _ = expected(3)
+    survey = survey.on_nodes(GRID)
+
+    def misfit(model):
+        return jf.misfits.l2(jf.simulate(SIMULATOR, model, survey, aperture=60.0), observed)
+
+    value, gradient = jf.misfit_and_gradient(SIMULATOR, jf.misfits.l2, START, survey, observed, aperture=60.0, batch=2)
+    check_same(jax.jit(jax.value_and_grad(misfit))(START), (value, gradient))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"aperture": -1.0}, r"aperture must be metres of 0 or more, got -1\.0"),
+        ({"aperture": (1.0, 2.0)}, r"aperture must be one number or one for each of the grid's 1 horizontal axes"),
+        ({"aperture": np.nan}, r"aperture must be metres"),
+        ({"devices": 64}, r'devices asks for 64 but jax has 1 \(cpu\): .*jax_num_cpu_devices", 64\) before'),
+        ({"devices": 0}, r"devices asks for 0 .*: ask for 1 to 1"),
+        ({"devices": "cpu"}, r"devices must be a number or a list of jax devices, .*, got 'cpu'"),
+        ({"devices": []}, r"devices must be a number or a list"),
+        ({"devices": jax.devices() * 2}, r"devices must differ"),
+        ({"batch": 0}, r"batch must be a whole number of at least 1, got 0"),
+    ],
+    ids=str,
+)
+def test_mistakes(options, message):
+    with pytest.raises(ValueError, match=message):
+        jf.simulate(SIMULATOR, START, line(2), **options)
+
+
+def test_an_aperture_needs_positions():
+    with pytest.raises(ValueError, match=r"aperture needs to know the survey's positions"):
+        jax.jit(lambda survey: jf.simulate(SIMULATOR, START, survey, aperture=50.0))(line(2))
+    grid = jf.Grid((20,), 10.0, 1e-3, 10)
+    survey = jf.Survey.from_arrays([[50.0]], [[60.0]], np.zeros(10))
+    with pytest.raises(ValueError, match=r"0 horizontal axes"):
+        jf.simulate(jf.Simulator(grid), jf.Acoustic(vp=jnp.full(20, 1500.0)), survey, aperture=50.0)
+
+
+def test_an_estimate_needs_values():
+    with pytest.raises(ValueError, match=r"estimate_memory needs to know its arguments"):
+        jax.jit(lambda model: jf.estimate_memory(SIMULATOR, model, line(2)).total)(START)
