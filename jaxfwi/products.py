@@ -104,7 +104,7 @@ def _admit(simulator, misfit, model, survey, observed, direction) -> Survey:
 @functools.partial(jax.jit, static_argnums=(0, 1, 6, 7))
 def _hessian_product(simulator, misfit, model, survey, observed, direction, batch, devices):
     def of_shot(model, shot, observed):
-        gradient = jax.grad(lambda m: misfit(one_shot(simulator, m, shot), observed))
+        gradient = jax.grad(lambda m: misfit(one_shot(simulator, m, shot), shot.masked(observed)))
         return jax.jvp(gradient, (model,), (direction,))[1]
 
     return sum_over_shots(of_shot, model, (survey, observed), batch, devices)
@@ -119,7 +119,7 @@ def _gauss_newton_product(simulator, misfit, model, survey, observed, direction,
         # forward mode stores nothing, so that a strategy would only be in its way
         forward = functools.partial(data, simulator=replace(simulator, memory=FullStorage()))
         predicted, perturbed = jax.jvp(forward, (model,), (direction,))
-        weighted = jax.jvp(lambda d: jax.grad(misfit)(d, observed), (predicted,), (perturbed,))[1]
+        weighted = jax.jvp(lambda d: jax.grad(misfit)(d, shot.masked(observed)), (predicted,), (perturbed,))[1]
         return jax.vjp(data, model)[1](weighted)[0]
 
     return sum_over_shots(of_shot, model, (survey, observed), batch, devices)

@@ -72,7 +72,7 @@ def misfit_and_gradient(
             object each time: a new one compiles a new program.
         model: an equation with its parameters.
         survey: the shots.
-        observed: data ``(shots, time, receivers, components)``.
+        observed: data ``(shots, time, receivers, components)``; what stands in padded traces does not matter.
         batch: shots computed at once by `vmap`; the rest follow in sequence, the gradient accumulated.
         devices: to share the shots among, as for `simulate`.
 
@@ -122,7 +122,7 @@ def check_observed(simulator: Simulator, model: WaveEquation, survey: Survey, ob
             f"observed has shape {jnp.shape(observed)}, but this survey gives (shots, time, receivers, components) = "
             f"{expected}."
         )
-    if known(observed) and not np.isfinite(np.asarray(observed)).all():
+    if known(observed, survey.receiver_mask) and not np.isfinite(survey.masked(np.asarray(observed))).all():
         raise ValueError("observed has values that are not finite: mute or interpolate those traces.")
 
 
@@ -141,7 +141,7 @@ def _simulate(simulator: Simulator, model: WaveEquation, survey: Survey, batch: 
 @functools.partial(jax.jit, static_argnums=(0, 1, 5, 6))
 def _misfit_and_gradient(simulator, misfit, model, survey, observed, batch, devices):
     def of_shot(model, shot, observed):
-        return jax.value_and_grad(lambda m: misfit(one_shot(simulator, m, shot), observed))(model)
+        return jax.value_and_grad(lambda m: misfit(one_shot(simulator, m, shot), shot.masked(observed)))(model)
 
     return sum_over_shots(of_shot, model, (survey, observed), batch, devices)
 
