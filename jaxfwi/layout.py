@@ -15,7 +15,7 @@ from jaxfwi.checks import known, whole
 from jaxfwi.simulator import Simulator
 from jaxfwi.survey import Survey
 
-__all__ = ["Aperture", "Deal", "Devices", "Layout", "Shots", "check_finite", "deal"]
+__all__ = ["Aperture", "Deal", "Devices", "Layout", "Shots", "check_finite", "deal", "is_array"]
 
 Devices = int | Sequence[jax.Device] | None
 Aperture = float | Sequence[float] | None
@@ -78,11 +78,21 @@ class Deal:
         fill = -n % (self.cores * self.layout.shares)
         order = np.arange(n) if indices is None else np.asarray(indices)
         order = np.concatenate([order, np.repeat(order[:1], fill)])
-        shots = jax.tree.map(
-            lambda x: self._placed((n + fill, *x.shape[1:]), True, lambda some: _rows(x, order[some])), self.shots
-        )
+
+        def placed(x, rows):
+            return self._placed((n + fill, *x.shape[1:]), True, lambda some: rows(x, order[some]))
+
+        shots = jax.tree.map(lambda x: placed(x, _rows), self.shots._replace(observed=None))
+        if self.shots.observed is not None:
+            shots = shots._replace(observed=placed(self.shots.observed, self._read))
         counts = np.arange(n + fill) < n
         return shots._replace(counts=self._placed(counts.shape, True, lambda some: counts[some])) if fill else shots
+
+    def _read(self, observed: Any, order: np.ndarray) -> Any:
+        rows = _rows(observed, order)
+        if not is_array(observed):
+            check_finite(self.shots.survey[order].masked(rows))
+        return rows
 
     def place(self, model: Any) -> Any:
         """A model where it will be computed with: the same on all devices."""
@@ -175,12 +185,15 @@ def _cores() -> int:
 
 def _rows(x: Any, order: np.ndarray) -> Any:
     """Rows of an array, or of a file that is indexed like one but not by every order."""
-    if isinstance(x, jax.Array | np.ndarray) and not isinstance(x, np.memmap):
+    if is_array(x):
         return x if len(order) == len(x) and (order == np.arange(len(x))).all() else x[order]
     rising, back = np.unique(order, return_inverse=True)
-    rows = np.asarray(x[rising])[back]
-    check_finite(rows)
-    return rows
+    return np.asarray(x[rising])[back]
+
+
+def is_array(x: Any) -> bool:
+    """Whether data are in memory, and no file."""
+    return isinstance(x, jax.Array | np.ndarray) and not isinstance(x, np.memmap)
 
 
 def check_finite(observed: Any) -> None:

@@ -107,7 +107,7 @@ class _HessianProduct:
 
     def __call__(self, shared: tuple[Any, Any], shot: Shots) -> Any:
         model, direction = shared
-        gradient = jax.grad(lambda m: self.misfit(self.data_of(m, shot), shot.observed))
+        gradient = jax.grad(lambda m: self.misfit(self.data_of(m, shot), shot.survey.masked(shot.observed)))
         return jax.jvp(gradient, (model,), (direction,))[1]
 
 
@@ -124,5 +124,5 @@ class _GaussNewtonProduct:
         forward = replace(self.data_of, simulator=replace(self.data_of.simulator, memory=FullStorage()))
         predicted, perturbed = jax.jvp(lambda m: forward(m, shot), (model,), (direction,))
         slope = jax.grad(self.misfit)
-        weighted = jax.jvp(lambda d: slope(d, shot.observed), (predicted,), (perturbed,))[1]
+        weighted = jax.jvp(lambda d: slope(d, shot.survey.masked(shot.observed)), (predicted,), (perturbed,))[1]
         return jax.vjp(lambda m: self.data_of(m, shot), model)[1](weighted)[0]

@@ -16,7 +16,7 @@ from jaxfwi import budget
 from jaxfwi.aperture import cut
 from jaxfwi.checks import known
 from jaxfwi.equations.base import WaveEquation
-from jaxfwi.layout import Aperture, Deal, Devices, Layout, Shots, check_finite, deal
+from jaxfwi.layout import Aperture, Deal, Devices, Layout, Shots, check_finite, deal, is_array
 from jaxfwi.linear import zero_of
 from jaxfwi.simulator import Simulator, one_shot
 from jaxfwi.survey import Survey
@@ -102,7 +102,7 @@ def misfit_and_gradient(
         model: an equation with its parameters.
         survey: the shots.
         observed: data ``(shots, time, receivers, components)``, an array or what is indexed like one, as a file mapped
-            by ``numpy.load(name, mmap_mode="r")``.
+            by ``numpy.load(name, mmap_mode="r")``; what stands in padded traces does not matter.
         batch, devices, aperture: as for `simulate`; devices may be those of several hosts, all of which must make this
             same call: each then reads only its own part of the observed data.
 
@@ -190,8 +190,8 @@ def check_observed(simulator: Simulator, model: WaveEquation, survey: Survey, ob
         raise ValueError(
             f"observed has shape {shape}, but this survey gives (shots, time, receivers, components) = {expected}."
         )
-    if known(observed) and isinstance(observed, jax.Array | np.ndarray) and not isinstance(observed, np.memmap):
-        check_finite(observed)
+    if known(observed, survey.receiver_mask) and is_array(observed):
+        check_finite(survey.masked(observed))
 
 
 @dataclass(frozen=True)
@@ -217,7 +217,9 @@ class Gradient:
     misfit: Misfit
 
     def __call__(self, model: Any, shot: Shots) -> tuple[Array, Any]:
-        return jax.value_and_grad(lambda m: self.misfit(self.data_of(m, shot), shot.observed))(model)
+        return jax.value_and_grad(lambda m: self.misfit(self.data_of(m, shot), shot.survey.masked(shot.observed)))(
+            model
+        )
 
 
 def total(of_shot: Callable[[Any, Shots], Any], dealt: Deal, shared: Any, shots: Shots) -> Any:

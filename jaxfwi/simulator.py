@@ -273,7 +273,7 @@ def one_shot(simulator: Simulator, model: WaveEquation, shot: Survey) -> Array:
     )
     places = Places({f: c.place for f, c in source.items()}, {f: c.place for f, c in receiver.items()})
     data = simulator.memory.run(propagation, places, inputs)
-    return jnp.where(early, half_a_step_on(data), data)[: grid.nt] if more else data
+    return shot.masked(jnp.where(early, half_a_step_on(data), data)[: grid.nt] if more else data)
 
 
 def half_a_step_on(samples: Array) -> Array:

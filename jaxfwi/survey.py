@@ -1,5 +1,7 @@
 """Shots as a PyTree: where the sources and receivers are and what the sources emit."""
 
+import dataclasses
+from collections.abc import Sequence
 from typing import Any
 
 import equinox as eqx
@@ -8,6 +10,15 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from jaxfwi.acquisition import (
+    grouped,
+    packed,
+    padded_gathers,
+    padded_positions,
+    padded_wavelet,
+    streamer,
+    unpadded_data,
+)
 from jaxfwi.checks import known
 from jaxfwi.grid import Grid
 
@@ -19,7 +30,13 @@ class Survey(eqx.Module):
     ``len(survey)`` their number.
 
     Positions are metres from the model's first node, in the axis order of the grid: ``(z,)``, ``(z, x)`` or
-    ``(z, y, x)``. They may lie anywhere on the grid. Build one by `fixed_spread` or `from_arrays`.
+    ``(z, y, x)``. They may lie anywhere on the grid. Build one by `fixed_spread`, `from_arrays`, `from_lists` or
+    `towed_streamer`.
+
+    Shots may have different numbers of receivers: the arrays are padded to the largest, and `receiver_mask` tells real
+    receivers from padding. Padded traces are zero in all data and have no part in any gradient; `unpad` leaves them
+    out. A padded receiver lies at the place of a real one of its shot. A misfit of your own sees padded traces as zeros
+    in both data: mind it where it divides by a trace.
 
     Args:
         source: positions, ``(shots, sources, ndim)``.
@@ -28,6 +45,7 @@ class Survey(eqx.Module):
             for each of the simulator's source fields, as for a moment tensor.
         source_lattice, receiver_lattice: set by `on_nodes`: where on each axis all positions lie, 0 for on nodes, 0.5
             for half-way between them; None if somewhere else.
+        receiver_mask: ``(shots, receivers)``, True for a real receiver, False for padding; None if all are real.
     """
 
     source: Array
@@ -35,6 +53,7 @@ class Survey(eqx.Module):
     wavelet: Array
     source_lattice: tuple[float, ...] | None = eqx.field(static=True, default=None)
     receiver_lattice: tuple[float, ...] | None = eqx.field(static=True, default=None)
+    receiver_mask: Array | None = None
 
     @classmethod
     def from_arrays(cls, source: Any, receiver: Any, wavelet: Any) -> "Survey":
@@ -128,6 +147,99 @@ class Survey(eqx.Module):
         source = points("source", source_z, source_y, source_x)
         return cls.from_arrays(source, points("receiver", receiver_z, receiver_y, receiver_x), wavelet)
 
+    @classmethod
+    def from_lists(cls, source: Any, receiver: Any, wavelet: Any) -> "Survey":
+        """A survey from lists of positions shot by shot, as many in each as there are.
+
+        Args:
+            source: per shot a list of positions in metres, ``(z,)``, ``(z, x)`` or ``(z, y, x)``; or one position.
+            receiver: per shot a list of positions.
+            wavelet: ``(time,)`` for all sources, ``(shots, time)``, or per shot ``(time, sources of that shot)``; or
+                ``(time, sources of that shot, components)`` with one for each of the simulator's source fields.
+
+        Shots with fewer sources than others are padded with silent ones at the place of their first. A padded source's
+        wavelet has a gradient as any other: hold it at zero where you estimate wavelets.
+
+        Raises:
+            ValueError: for a shot without a source or a receiver, for two receivers of a shot at the same place, for
+                positions or wavelets that are not finite, and for numbers of shots, coordinates or samples that differ.
+
+        >>> import numpy as np
+        >>> Survey.from_lists(
+        ...     [[20.0, 50.0], [20.0, 90.0]], [[[10.0, 40.0]], [[10.0, 0.0], [10.0, 80.0]]], np.zeros(100))
+        Survey(2 shots: 1 source and 1 to 2 receivers each, 100 time samples)
+        """
+        source, real_source, receiver, real = padded_positions(source, receiver)
+        dtype = jnp.result_type(float)
+        return cls(
+            jnp.asarray(source, dtype),
+            jnp.asarray(receiver, dtype),
+            padded_wavelet(wavelet, real_source),
+            receiver_mask=None if real.all() else jnp.asarray(real),
+        )
+
+    @classmethod
+    def towed_streamer(
+        cls,
+        *,
+        source_x: Any,
+        source_z: Any,
+        wavelet: Any,
+        first_offset: float,
+        receiver_spacing: float,
+        receiver_z: Any,
+        cable_length: float | None = None,
+        receivers: int | None = None,
+        direction: Any = 1,
+        side: str = "behind",
+        source_y: Any = None,
+        grid: Grid | None = None,
+    ) -> "Survey":
+        """A cable of receivers that moves with the source, straight along x.
+
+        Args:
+            source_x, source_z: metres, numbers or arrays ``(shots,)``, broadcast against each other and against
+                `source_y`, `receiver_z` and `direction`.
+            wavelet: ``(time,)`` for all shots, or ``(shots, time)``.
+            first_offset: metres along x from the source to the nearest receiver.
+            receiver_spacing: metres between receivers.
+            receiver_z: depth of the cable in metres.
+            cable_length: metres, every receiver owning a `receiver_spacing`: 2560 m at 20 m are 128 receivers.
+            receivers: their number, in the stead of `cable_length`.
+            direction: 1 (the default): the boat sails to larger x and the cable trails at smaller x; -1 the other way.
+            side: where the cable lies, seen from the source in the boat's direction: "behind" (the default) or "ahead",
+                receivers in order of offset; or "both", one cable on either side, receivers in order from the last
+                behind to the last ahead, one alone where the source is if `first_offset` is zero.
+            source_y: metres, in 3D; the cable is at the source's y.
+            grid: leaves out receivers beyond the grid's ends in x, where the cable hangs outside the model. By default
+                none is left out.
+
+        Raises:
+            ValueError: for arguments that cannot be, or a shot that has no receiver on the grid.
+
+        >>> import numpy as np
+        >>> survey = Survey.towed_streamer(
+        ...     source_x=[60.0, 100.0], source_z=6.0, receiver_z=8.0, first_offset=20.0, receiver_spacing=10.0,
+        ...     cable_length=50.0, wavelet=np.zeros(100), grid=Grid((10, 20), 10.0, 1e-3, 100))
+        >>> survey
+        Survey(2 shots: 1 source and 5 receivers each, 100 time samples)
+        >>> survey.receiver[1, :, 1].tolist()
+        [80.0, 70.0, 60.0, 50.0, 40.0]
+        """
+        source = {"source_z": source_z, "source_y": source_y, "source_x": source_x}
+        places, cables = streamer(
+            {name: x for name, x in source.items() if x is not None},
+            receiver_z,
+            first_offset,
+            receiver_spacing,
+            cable_length,
+            receivers,
+            direction,
+            side,
+            grid,
+        )
+        return cls.from_lists(places, cables, wavelet)
+
     def __len__(self) -> int:
         return self.source.shape[0]
 
@@ -146,6 +258,14 @@ class Survey(eqx.Module):
                 raise ValueError(f"survey {name} has values that are not finite.")
         s, r, w = (x.shape for x in arrays.values())
         shots = s[:-2]
+        if (mask := self.receiver_mask) is not None:
+            if getattr(mask, "dtype", None) != np.dtype(bool) or mask.shape != r[:-1]:
+                raise ValueError(
+                    f"survey receiver_mask must be None or bool of shape {r[:-1]}, got "
+                    f"{getattr(mask, 'dtype', type(mask).__name__)} of shape {np.shape(mask)}."
+                )
+            if known(mask) and not np.asarray(mask).any(axis=-1).all():
+                raise ValueError("survey receiver_mask leaves a shot without a receiver: leave the shot out.")
         fits = len(s) == len(r) >= 2 and shots == r[:-2] and s[-1] == r[-1] and len(w) - len(s) in (0, 1)
         if not (fits and w[: len(shots)] == shots and w[len(shots) + 1] == s[-2]):
             raise ValueError(
@@ -159,7 +279,14 @@ class Survey(eqx.Module):
 
         if getattr(self.source, "ndim", 0) < 2:
             return f"Survey({self.source!r}, {self.receiver!r}, {self.wavelet!r})"
-        each = f"{counted(self.source.shape[-2], 'source')} and {counted(self.receiver.shape[-2], 'receiver')}"
+        receivers = counted(self.receiver.shape[-2], "receiver")
+        if (mask := self.receiver_mask) is not None:
+            receivers = f"up to {receivers}"
+            if isinstance(mask, np.ndarray | Array) and known(mask) and mask.size:
+                count = np.asarray(mask).sum(axis=-1)
+                least = "" if count.min() == count.max() else f"{count.min()} to "
+                receivers = least + counted(count.max(), "receiver")
+        each = f"{counted(self.source.shape[-2], 'source')} and {receivers}"
         time = f"{self.wavelet.shape[self.source.ndim - 2]} time samples"
         return (
             f"Survey({counted(len(self), 'shot')}: {each} each, {time})"
@@ -186,7 +313,122 @@ class Survey(eqx.Module):
             ]
             return tuple(offsets[0] for offsets in found) if all(found) else None
 
-        return Survey(self.source, self.receiver, self.wavelet, lattice(self.source), lattice(self.receiver))
+        return dataclasses.replace(self, source_lattice=lattice(self.source), receiver_lattice=lattice(self.receiver))
+
+    def masked(self, data: Any) -> Any:
+        """Data with exact zeros in padded traces, whatever stood there: of all shots ``(shots, time, receivers,
+        components)``, or of one ``(time, receivers, components)`` if this survey is one. numpy in, numpy out.
+
+        Simulated data are masked, and functions that take observed data mask them.
+
+        Raises:
+            ValueError: for data of another shape.
+        """
+        mask = self.receiver_mask
+        if mask is None:
+            return data
+        if data.ndim != self.receiver.ndim + 1 or (*data.shape[:-3], data.shape[-2]) != mask.shape:
+            raise ValueError(
+                f"data must be ({'shots, ' * (mask.ndim - 1)}time, receivers, components) to fit a receiver_mask of "
+                f"shape {mask.shape}, got shape {data.shape}."
+            )
+        xp = np if isinstance(data, np.ndarray) and known(mask) else jnp
+        return xp.where(xp.asarray(mask)[..., None, :, None], data, xp.zeros((), data.dtype))
+
+    def unpad(self, data: Any) -> list[np.ndarray]:
+        """Data without padding, as they are to be written: per shot ``(time, receivers of that shot, components)``.
+
+        Args:
+            data: ``(shots, time, receivers, components)``.
+
+        Raises:
+            ValueError: for data of another shape.
+
+        >>> import numpy as np
+        >>> survey = Survey.from_lists([[0.0, 0.0]] * 2, [[[0.0, 5.0]], [[0.0, 5.0], [0.0, 9.0]]], np.zeros(30))
+        >>> [gather.shape for gather in survey.unpad(np.zeros((2, 30, 2, 1)))]
+        [(30, 1, 1), (30, 2, 1)]
+        """
+        return unpadded_data(data, self._real())
+
+    def pad(self, gathers: Sequence[Any]) -> np.ndarray:
+        """Data as simulations give them and misfits need them, with zeros for padding: the inverse of `unpad`.
+
+        Args:
+            gathers: per shot ``(time, receivers of that shot, components)``.
+
+        Returns:
+            ``(shots, time, receivers, components)``.
+
+        Raises:
+            ValueError: for gathers that do not fit the survey or each other.
+
+        >>> import numpy as np
+        >>> survey = Survey.from_lists([[0.0, 0.0]] * 2, [[[0.0, 5.0]], [[0.0, 5.0], [0.0, 9.0]]], np.zeros(30))
+        >>> survey.pad([np.ones((30, 1, 1)), np.ones((30, 2, 1))])[:, 0, :, 0].tolist()
+        [[1.0, 0.0], [1.0, 1.0]]
+        """
+        return padded_gathers(gathers, self._real())
+
+    def buckets(self, waste: float = 0.25) -> list[tuple[np.ndarray, "Survey"]]:
+        """The shots in groups of nearly as many receivers, each padded to its own largest number alone.
+
+        Worth its while where shots differ much, since padding is recorded as real receivers are. Each group is a survey
+        of its own, for which programs compile anew: `simulate` and `misfit_and_gradient` take one after the other, and
+        misfits and gradients add up.
+
+        Args:
+            waste: the largest share of padding among a group's traces, from 0 to below 1.
+
+        Returns:
+            Pairs of the shots' indices, in rising order, and their survey; together every shot once. Groups are taken
+            from shots in falling order of their numbers of receivers, each as large as `waste` lets it grow. Sources
+            at the end of the arrays that are silent in all shots of a group are left out of it.
+
+        Raises:
+            ValueError: for a share that cannot be.
+
+        >>> import jax.numpy as jnp, jaxfwi as jf
+        >>> grid = jf.Grid(shape=(20, 30), spacing=10.0, dt=1e-3, nt=150)
+        >>> survey = jf.Survey.towed_streamer(
+        ...     source_x=[80.0, 250.0, 270.0], source_z=50.0, receiver_z=50.0, first_offset=20.0, receiver_spacing=10.0,
+        ...     receivers=20, wavelet=jf.ricker(grid, frequency=15.0), grid=grid)
+        >>> simulator, model = jf.Simulator(grid), jf.Acoustic(vp=jnp.full(grid.shape, 2000.0))
+        >>> gathers = survey.unpad(jf.simulate(simulator, model, survey))
+        >>> total = 0.0
+        >>> for indices, bucket in survey.buckets():
+        ...     print(indices, bucket)
+        ...     observed = bucket.pad([gathers[i] for i in indices])
+        ...     total += jf.misfit_and_gradient(simulator, jf.misfits.l2, model, bucket, observed)[0]
+        [1 2] Survey(2 shots: 1 source and 20 receivers each, 150 time samples)
+        [0] Survey(1 shot: 1 source and 7 receivers each, 150 time samples)
+        """
+        groups = grouped(self._real().sum(axis=1), waste)
+        # by numpy where values are known: jax would compile each group's indexing anew
+        survey = jax.tree.map(np.asarray, self) if known(*jax.tree.leaves(self)) else self
+        return [(group, jax.tree.map(jnp.asarray, survey[group]._cut())) for group in groups]
+
+    def _real(self) -> np.ndarray:
+        """Which receivers are real, ``(shots, receivers)``."""
+        if self.source.ndim != 3:
+            raise ValueError("survey has no shot axis: pass survey[i : i + 1] for one shot.")
+        shape = self.receiver.shape[:2]
+        return np.full(shape, True) if self.receiver_mask is None else np.asarray(self.receiver_mask)
+
+    def _cut(self) -> "Survey":
+        """The same shots with no more padding than the largest of them needs."""
+        order, mask = packed(self._real())
+        sources = self.source.shape[1]
+        if known(self.wavelet):
+            emits = np.asarray(self.wavelet).any(axis=(0, 1, *range(3, self.wavelet.ndim)))
+            sources = max(np.flatnonzero(emits), default=0) + 1
+        return dataclasses.replace(
+            self,
+            source=self.source[:, :sources],
+            receiver=self.receiver[np.arange(len(order))[:, None], order],
+            wavelet=self.wavelet[:, :, :sources],
+            receiver_mask=None if mask.all() else mask,
+        )
 
 
 def _finite(name: str, x: Any) -> Array:
