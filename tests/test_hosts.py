@@ -113,21 +113,21 @@ def test_two_processes_by_the_launcher_and_one_alone(tmp_path):
     assert "sum 6.0\nshare [0, 1, 2, 3, 4] of 1" in out
 
 
-@pytest.mark.parametrize("processes", [1, 2])
-def test_the_script_of_the_documentation(tmp_path, processes):
+def test_the_script_of_the_documentation(tmp_path):
     text = (ROOT / "docs" / "hosts.md").read_text()
     code = re.findall(r"```python\n(.*?)```", text, re.DOTALL)[0]
     path = tmp_path / "script.py"
     path.write_text(
         f"import os\nos.chdir({str(tmp_path)!r})\n{code}\nassert observed[[1, 4]].shape == (2, 200, 25, 1)\n"
     )
-    done = launch(path, processes=processes)
+    done = launch(path)
     assert done.returncode == 0, done.stderr
     written = np.load(tmp_path / "observed.npy")
     names = {"np": np, "jax": jax, "jf": jf}
     exec(code.split("# One file")[0].replace("jf.hosts.start()", ""), names)
-    # jitted once with 64-bit types allowed and once without: measured 1e-6
-    np.testing.assert_allclose(written, jf.simulate(names["simulator"], names["model"], names["survey"]), atol=1e-5)
+    data = np.asarray(jf.simulate(names["simulator"], names["model"], names["survey"]))
+    # single precision, whose coefficients are made in single precision there and in double here: measured 7.3e-7
+    assert np.abs(written - data).max() < 1e-5 * np.abs(data).max()
 
 
 def two_by_address(tmp_path, port, text, dead_after, devices=2):
@@ -150,7 +150,7 @@ OF_JAX = "most likely indicates that another task died; see the other task logs 
 
 CASES = {
     # victim, what the processes do, option of start
-    "in a sum": (1, LOOP, ", dead_after=10.0"),
+    "in a sum": (1, LOOP, ", dead_after=6.0"),
     "process 0 in a sum": (0, LOOP, ", dead_after=10.0"),
     "while the other waits for it": (1, "time.sleep(1000 * process)\n" + LOOP, ", dead_after=10.0"),
     "while the other waits at a wait": (1, "time.sleep(1000 * process)\njf.hosts.wait('here')", ", dead_after=10.0"),
