@@ -99,8 +99,10 @@ class Deal:
         there = None if self.layout.mesh is None else NamedSharding(self.layout.mesh, PartitionSpec())
 
         def place(x):
-            if isinstance(x, jax.Array) and there is not None and x.sharding.is_equivalent_to(there, x.ndim):
-                return x
+            # only where it was placed like this before: an equivalent place under another name makes another program
+            if isinstance(x, jax.Array) and isinstance(x.sharding, NamedSharding):
+                if there is not None and x.sharding.is_equivalent_to(there, x.ndim):
+                    return x
             return self._placed(x.shape, False, lambda some: x[some])
 
         return model if self.traced else jax.tree.map(place, model)

@@ -174,12 +174,25 @@ def test_memory_is_told_as_it_is_taken(monkeypatch):
     survey, observed, _ = expected(8)
     one = jf.estimate_memory(SIMULATOR, START, survey, jf.misfits.l2, devices=1)
     two = jf.estimate_memory(SIMULATOR, START, survey, jf.misfits.l2)
-    assert two.working == 2 * one.working
+    # the program for a device that was named copies the model once: measured 1 % of this small case
+    assert two.working == pytest.approx(2 * one.working, rel=0.03)
     assert one.result == 8 * (12 * 60 + 1) or one.result > 8 * (12 * 60 + 1)
     assert one.total == one.arguments + one.working + one.result
     # with data for arguments
     without = jf.estimate_memory(SIMULATOR, START, survey, devices=1)
     assert one.arguments - without.arguments == pytest.approx(observed.nbytes, abs=64)
+
+
+@pytest.mark.parametrize("devices", [1, None], ids=str)
+def test_asking_for_memory_compiles_the_program_of_the_run(devices):
+    survey, observed, _ = expected(5)
+    start = jf.Acoustic(vp=np.full(GRID.shape, 2000.0))
+    jf.misfit_and_gradient(SIMULATOR, jf.misfits.l2, start, survey[:2], observed[:2], devices=devices)
+    jf.estimate_memory(SIMULATOR, start, survey, jf.misfits.l2, devices=devices)
+    with compilations() as count:
+        for model in (start, START):  # in memory of numpy, and of jax
+            jf.misfit_and_gradient(SIMULATOR, jf.misfits.l2, model, survey, observed, devices=devices)
+    assert count() == 0
 
 
 def test_a_run_that_cannot_fit_says_so(monkeypatch):
