@@ -396,7 +396,7 @@ class Survey(eqx.Module):
         >>> simulator, model = jf.Simulator(grid), jf.Acoustic(vp=jnp.full(grid.shape, 2000.0))
         >>> gathers = survey.unpad(jf.simulate(simulator, model, survey))
         >>> total = 0.0
-        >>> for indices, bucket in survey.buckets():
+        >>> for indices, bucket in survey.buckets(waste=0.1):
         ...     print(indices, bucket)
         ...     observed = bucket.pad([gathers[i] for i in indices])
         ...     total += jf.misfit_and_gradient(simulator, jf.misfits.l2, model, bucket, observed)[0]
