@@ -1,6 +1,6 @@
 """Seismic wave modelling and full waveform inversion in JAX."""
 
-from jaxfwi import misfits, models, plot
+from jaxfwi import hosts, misfits, models, plot
 from jaxfwi.absorber import CPML
 from jaxfwi.equations import Acoustic, Elastic, VariableDensityAcoustic, WaveEquation
 from jaxfwi.grid import Grid
@@ -28,6 +28,7 @@ __all__ = [
     "estimate_memory",
     "gauss_newton_product",
     "hessian_product",
+    "hosts",
     "invert",
     "misfit_and_gradient",
     "misfits",
