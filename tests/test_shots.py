@@ -242,7 +242,9 @@ def test_batches_are_chosen_by_the_compiled_program(monkeypatch):
     sizes = [jf.estimate_memory(simulator, start, survey, jf.misfits.l2, devices=1, batch=n)[1:] for n in (1, 2, 4)]
     one, two, four = map(sum, sizes)
     monkeypatch.setattr(budget, "_free", lambda device: (one + 3.5 * (two - one)) / 0.9)  # room for four of eight
-    assert sum(budget.of(shots._compiled(shots.in_one_program, of_shot, dealt, start, dealt.take()))[1:]) == four
+    chosen = budget.of(shots._compiled(shots.in_one_program, of_shot, dealt, start, dealt.take()))
+    # measured 130 kB for 127 kB by the estimate; 66 kB for two at once
+    assert sum(chosen[1:]) == pytest.approx(four, rel=0.1)
     monkeypatch.setattr(budget, "_free", lambda device: 2**40)
     check_same(shots.total(of_shot, dealt, start, dealt.take()), reference)
 
