@@ -106,21 +106,18 @@ def test_every_core_has_its_own_share(monkeypatch):
 
 
 def check_devices():
-    """Data, gradients, products and inversions on 1, 2, 4 and 8 devices, shots that divide and shots that do not."""
+    """Data, gradients and inversions on 1, 2, 4 and 8 devices, shots that divide and shots that do not."""
     devices = jax.devices()
     assert len(devices) == 8
     simulator, start, true = LINE
-    for several, numbers in ((1, (8,)), (7, (1, 2, 4, 8, None)), (8, (2, 8))):
+    for several, numbers in ((1, (8,)), (7, (2, 4, None)), (8, (8,))):
         survey, observed, reference = expected(LINE, several)
         for n in numbers:
             check_same(jf.simulate(simulator, true, survey, devices=n), observed)
             check_same(misfit(LINE, survey, observed, devices=n, batch=2), reference)
-    # odd ones, by name; products as well
+    # odd ones, by name
     survey, observed, reference = expected()
-    some = devices[3:6]
-    check_same(misfit(LINE, survey, observed, devices=some), reference)
-    product = functools.partial(jf.hessian_product, simulator, jf.misfits.l2, start, survey, observed, true)
-    check_same(product(devices=some), product(devices=1))
+    check_same(misfit(LINE, survey, observed, devices=devices[3:6]), reference)
     # single precision
     short, single = jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), (start, survey))
     one, four = (
@@ -316,9 +313,9 @@ def test_an_aperture_keeps_the_data_and_gives_a_gradient_of_the_whole_model():
     wide = misfit(SECTION, survey, observed, aperture=1e4)[1].vp
     assert relative(wide, gradient.vp) < ROUNDING
     assert windows(SECTION[0].grid, survey, 150.0)[0] == (12, 41)
-    # what comes back from more than 150 m to the side. Measured: TO BE SET
-    assert relative(jf.simulate(SECTION[0], SECTION[2], survey, aperture=150.0), observed) < 2e-2
-    assert relative(misfit(SECTION, survey, observed, aperture=150.0)[1].vp, gradient.vp) < 5e-2
+    # What six damped cells reflect of the waves that leave. Measured: 2.2e-3 and 1.3e-3; 7e-4 and 6e-5 with 200 m.
+    assert relative(jf.simulate(SECTION[0], SECTION[2], survey, aperture=150.0), observed) < 4e-3
+    assert relative(misfit(SECTION, survey, observed, aperture=150.0)[1].vp, gradient.vp) < 3e-3
 
 
 def test_an_aperture_holds_under_transformations():
