@@ -140,10 +140,28 @@ def check_devices():
         last, alone = ([*run(devices=n)][-1] for n in (3, 1))
         # An optimiser divides by small gradients. Measured: 2e-14 by Adam, 8e-14 by L-BFGS.
         check_same((last.model, last.misfit), (alone.model, alone.misfit), 1e-11)
-    # a section, and windows of it
+    # each grid over several devices
+    options = {"devices": 6, "domains": 3}
+    check_same(jf.simulate(simulator, true, survey, **options), observed)
+    check_same(misfit(LINE, survey, observed, **options), reference)
+    last, alone = ([*run(**o)][-1] for o in (options, {"devices": 1}))
+    check_same((last.model, last.misfit), (alone.model, alone.misfit), 1e-11)
+
+    def of_model(model):
+        return jf.misfits.l2(jf.simulate(simulator, model, survey.on_nodes(simulator.grid), **options), observed)
+
+    check_same(jax.jit(jax.value_and_grad(of_model))(start), reference)
+    # a section, windows of it, and its rows over two devices
     survey, observed, reference = expected(SECTION, 5)
-    check_same(misfit(SECTION, survey, observed), reference)
     check_same(*(misfit(SECTION, survey, observed, aperture=80.0, devices=n) for n in (2, 1)))
+    check_same(misfit(SECTION, survey, observed, domains=(1, 2)), reference)
+    for wrong, message in {
+        ("devices", 5): "devices are 5, which is no multiple of the 2 domains",
+        ("devices", 1): "domains = 2 needs as many devices, but there are 1",
+        ("aperture", 50.0): "domains and aperture both cut the model",
+    }.items():
+        with pytest.raises(ValueError, match=message):
+            misfit(SECTION, survey, observed, domains=2, **dict([wrong]))
 
 
 def on_devices(number, program):
@@ -235,7 +253,7 @@ def test_batches_are_chosen_by_the_compiled_program(monkeypatch):
     dealt = layout.deal(simulator, start, survey, observed, batch=None, devices=1, aperture=None)
     assert dealt.layout.batch == 1  # on a CPU
     dealt = replace(dealt, layout=replace(dealt.layout, batch=None))
-    of_shot = shots.Gradient(shots.OneShot(simulator, None), jf.misfits.l2)
+    of_shot = shots.Gradient(shots.OneShot(simulator, jf.Acoustic), jf.misfits.l2)
     sizes = [jf.estimate_memory(simulator, start, survey, jf.misfits.l2, devices=1, batch=n)[1:] for n in (1, 2, 4)]
     one, two, four = map(sum, sizes)
     monkeypatch.setattr(budget, "_free", lambda device: (one + 3.5 * (two - one)) / 0.9)  # room for four of eight
@@ -341,6 +359,8 @@ def test_an_aperture_holds_under_transformations():
         ({"devices": "cpu"}, r"devices must be a number or a list of jax devices, .*, got 'cpu'"),
         ({"devices": []}, r"devices must be a number or a list"),
         ({"devices": jax.devices() * 2}, r"devices must differ"),
+        ({"domains": 2}, r"domains = 2 needs as many devices"),
+        ({"domains": 40}, r"domains = 40 leaves blocks"),
         ({"batch": 0}, r"batch must be a whole number of at least 1, got 0"),
     ],
     ids=str,
