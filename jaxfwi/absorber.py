@@ -7,7 +7,7 @@ boundary saving rebuilds wavefields with it.
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any
 
@@ -19,6 +19,7 @@ from jaxfwi import stencils
 from jaxfwi.checks import whole
 from jaxfwi.grid import Grid
 from jaxfwi.linear import linear_operator
+from jaxfwi.split import Split
 
 __all__ = ["CPML", "Derivative", "Frame"]
 
@@ -91,13 +92,21 @@ class Recursion:
 
 @dataclass(frozen=True)
 class Slab:
-    """The damped cells along one side of an axis."""
+    """The damped cells along one side of an axis. Across a split axis every block has them, but they damp only in the
+    outermost one.
+    """
 
     axis: int
     far: bool
     width: int
     nodes: "Recursion"
     half: "Recursion"  # of the derivatives half-way between nodes
+    split: Split | None = None  # of the slab's own axis
+    spare: int = 0  # cells beyond a slab on the far side
+
+    def here(self, x: Array, otherwise: float) -> Array:
+        """What damps, `x`, where the slab does; what does not, elsewhere."""
+        return x if self.split is None else jnp.where(self.split.outermost(self.far), x, otherwise)
 
     def recursion(self, ndim: int, dtype: Any, half: bool = False) -> tuple[Array, Array]:
         """Coefficients a and b of ``memory = b memory + a derivative``, shaped to broadcast along the slab's axis."""
@@ -106,7 +115,7 @@ class Slab:
         order = -1 if self.far else 1
         profile = self.half if half else self.nodes
         a, b = (np.asarray(x)[::order].reshape(shape) for x in (profile.gain, profile.decay))
-        return jnp.asarray(a, dtype), jnp.asarray(b, dtype)
+        return self.here(jnp.asarray(a, dtype), 0.0), jnp.asarray(b, dtype)
 
     def start(self, shape: Sequence[int], reach: int, half: bool = False) -> tuple[int, ...]:
         """First cell of the slab and the `reach` cells on its inner side, in a grid of this shape.
@@ -114,7 +123,7 @@ class Slab:
         On the far side the slab half-way between nodes starts, and ends, a cell before that of the nodes: as on the
         near side nothing lies beyond the last node.
         """
-        inward = self.width + reach + half
+        inward = self.width + reach + half + self.spare
         return tuple(n - inward if self.far and a == self.axis else 0 for a, n in enumerate(shape))
 
     def cut(self, u: Array, reach: int) -> Array:
@@ -153,12 +162,14 @@ class Derivative:
         order: of accuracy in space.
         free_surface: whether the first row is a free surface, where the field is zero and antisymmetric about it.
         slabs: the damped cells.
+        split: the axis along which the fields are blocks of larger ones.
     """
 
     spacing: tuple[float, ...]
     order: int
     free_surface: bool
     slabs: tuple[Slab, ...] = ()
+    split: Split | None = None
 
     def memory(self, field: Array) -> tuple[tuple[Array, Array], ...]:
         """Memory variables at rest, of a field at rest: two a slab, with the slab's cells only."""
@@ -196,14 +207,14 @@ class Derivative:
             zeta = b * zeta + a * (stencils.difference(near, slab.axis, d2) + slab.damped(spread))
             patches.append(spread + slab.extend(zeta, r, 0))
             new_memory.append((psi, zeta))
-        return stencils.laplacian(u, self.order, self.spacing), patches, tuple(new_memory)
+        return stencils.laplacian(u, self.order, self.spacing, self.split), patches, tuple(new_memory)
 
     def _laplacian_transposed(self, _, cotangents):
         """The transpose of `_laplacian`: the same stencils, as D2 is symmetric and D1 antisymmetric, in the reverse
         order.
         """
         dense, patches, memory = cotangents
-        u = stencils.laplacian(dense, self.order, self.spacing)
+        u = stencils.laplacian(dense, self.order, self.spacing, self.split)
         patches = list(patches)
         if self.free_surface:
             top = patches.pop(0)
@@ -257,12 +268,18 @@ class Frame:
         order: of accuracy in space; the gap is half of it.
         absorber: the layer. At a free surface its top width counts as 0.
         free_surface: whether the model's first row is a free surface.
+        split: the axis along which this is one block of a larger padded grid, as `block` gives it. The blocks are
+            alike: where only the outermost have layers, and the last one spare cells, each has room for them, and
+            `grid` is what is left.
+        spare: cells at the far end of the split axis, of zero coefficients.
     """
 
     grid: Grid
     order: int
     absorber: CPML
     free_surface: bool
+    split: Split | None = None
+    spare: int = 0
 
     @property
     def reach(self) -> int:
@@ -278,7 +295,10 @@ class Frame:
     @property
     def pads(self) -> tuple[tuple[int, ...], ...]:
         """Cells around the model per axis and side: damped ones and the gap."""
-        return tuple(tuple(w + self.reach if w else 0 for w in pair) for pair in self.widths)
+        pads = [[w + self.reach if w else 0 for w in pair] for pair in self.widths]
+        if self.split is not None:
+            pads[self.split.axis][1] += self.spare
+        return tuple(map(tuple, pads))
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -300,4 +320,51 @@ class Frame:
             for side in (0, 1)
             if self.widths[axis][side]
         )
-        return Derivative(g.spacing, self.order, self.free_surface, slabs)
+        split = self.split
+        if split is not None:
+            slabs = tuple(replace(s, split=split, spare=self.spare) if s.axis == split.axis else s for s in slabs)
+        return Derivative(g.spacing, self.order, self.free_surface, slabs, split)
+
+    def room(self, split: Split) -> tuple[int, int, int]:
+        """Cells of a block along a split axis, those that it needs, and the spare ones of the last block."""
+        cells = self.shape[split.axis]
+        length = -(-cells // split.parts)
+        spare = split.parts * length - cells
+        return length, max(sum(self.pads[split.axis]) + spare + 1, self.reach), spare
+
+    def block(self, split: Split) -> "Frame":
+        """One of the blocks of this padded grid."""
+        length, _, spare = self.room(split)
+        shape = list(self.grid.shape)
+        shape[split.axis] = length - sum(self.pads[split.axis]) - spare
+        return replace(self, grid=replace(self.grid, shape=shape), split=split, spare=spare)
+
+    @property
+    def split_axis(self) -> int | None:
+        """The split axis."""
+        return None if self.split is None else self.split.axis
+
+    def along_split(self, region: Sequence[slice]) -> Region:
+        """A region of this block that takes in all of it along the split axis."""
+        return tuple(
+            slice(0, n) if a == self.split_axis else s for a, (s, n) in enumerate(zip(region, self.shape, strict=True))
+        )
+
+    def bounds(self, margin: int, half: bool = False) -> tuple[Array, Array]:
+        """The first cell of this block along its split axis that is the model's or at most `margin` beyond it, and the
+        first that is not again; with `half` of values half-way between nodes.
+        """
+        assert self.split is not None
+        (near, far), length = self.pads[self.split.axis], self.shape[self.split.axis]
+        end = length - far + min(margin, far - self.spare) - half
+        return (
+            jnp.where(self.split.outermost(False), near - min(margin, near), 0),
+            jnp.where(self.split.outermost(True), end, length),
+        )
+
+    def within(self, margin: int, half: bool = False) -> Array:
+        """Whether a cell is, shaped to broadcast over the block."""
+        assert self.split is not None
+        start, stop = self.bounds(margin, half)
+        cell = jnp.arange(self.shape[self.split.axis])
+        return self.split.along((cell >= start) & (cell < stop), self.grid.ndim)

@@ -4,8 +4,6 @@ import os
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-import jax
-
 __all__ = ["Memory", "fitting", "largest_batch", "of"]
 
 
@@ -36,7 +34,7 @@ def of(compiled: Any) -> Memory:
     return Memory(m.argument_size_in_bytes, m.temp_size_in_bytes, m.output_size_in_bytes)
 
 
-def fitting(memory: Memory, device: jax.Device, copies: int = 1) -> int:
+def fitting(memory: Memory, device: Any, copies: int = 1) -> int:
     """How many of `copies` programs fit on a device at once, whose arguments are there already.
 
     Raises:
@@ -52,7 +50,7 @@ def fitting(memory: Memory, device: jax.Device, copies: int = 1) -> int:
     return max(1, min(copies, there // max(need, 1)))
 
 
-def largest_batch(of_batch: Callable[[int], Memory], most: int, device: jax.Device) -> int:
+def largest_batch(of_batch: Callable[[int], Memory], most: int, device: Any) -> int:
     """The largest batch of at most `most` shots that fits in nine tenths of a device, evened out over the batches.
 
     Args:
@@ -69,7 +67,7 @@ def largest_batch(of_batch: Callable[[int], Memory], most: int, device: jax.Devi
     return -(-most // batches)
 
 
-def _free(device: jax.Device) -> int:
+def _free(device: Any) -> int:
     """Bytes that a device has left; on a CPU those of the whole machine, as an operating system gives and takes."""
     stats = device.memory_stats() if device.platform != "cpu" else None
     if stats and "bytes_limit" in stats:

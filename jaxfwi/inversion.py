@@ -2,7 +2,7 @@
 
 import functools
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import equinox as eqx
@@ -16,7 +16,7 @@ from jaxfwi import misfits
 from jaxfwi.checks import whole
 from jaxfwi.equations.base import WaveEquation
 from jaxfwi.layout import Aperture, Devices, deal
-from jaxfwi.shots import Gradient, OneShot, admit, check_observed, in_one_program, total
+from jaxfwi.shots import Gradient, admit, check_observed, in_one_program, one_of, total
 from jaxfwi.simulator import Simulator
 from jaxfwi.survey import Survey
 
@@ -57,6 +57,7 @@ def invert(
     batch: int | None = None,
     devices: Devices = None,
     aperture: Aperture = None,
+    domains: int | Sequence[int] = 1,
     resume: InversionState | None = None,
 ) -> Iterator[InversionState]:
     """Full waveform inversion: yields the state after every iteration.
@@ -80,7 +81,8 @@ def invert(
             left alone, as a water column.
         bounds: lower and upper limit, each None or like the model, with arrays or numbers for leaves. Masked cells
             may lie beyond.
-        batch, devices, aperture: as for `misfit_and_gradient`; an optimiser's line search is one program of its own.
+        batch, devices, aperture, domains: as for `misfit_and_gradient`; an optimiser's line search is a program of its
+            own.
         resume: a state yielded before, to go on from; `model` then only says what to expect.
 
     Yields:
@@ -122,8 +124,18 @@ def invert(
     if resume is not None:
         _check_resume(resume, start, iterations)
         start = resume
-    dealt = deal(simulator, model, survey, observed, batch=batch, devices=devices, aperture=aperture, at_once=shots)
-    of_shot = Gradient(OneShot(simulator, dealt.window), misfit)
+    dealt = deal(
+        simulator,
+        model,
+        survey,
+        observed,
+        batch=batch,
+        devices=devices,
+        aperture=aperture,
+        domains=domains,
+        at_once=shots,
+    )
+    of_shot = Gradient(one_of(simulator, model, dealt), misfit)
     return _iterate(simulator, of_shot, optimizer, dealt, start, shots, iterations, seed, (mask, lower, upper))
 
 

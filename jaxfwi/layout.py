@@ -12,7 +12,8 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from jaxfwi.aperture import windows
 from jaxfwi.checks import known, whole
-from jaxfwi.simulator import Simulator
+from jaxfwi.simulator import Simulator, split_of
+from jaxfwi.split import Split
 from jaxfwi.survey import Survey
 
 __all__ = ["Aperture", "Deal", "Devices", "Layout", "Shots", "check_finite", "deal", "is_array"]
@@ -36,11 +37,14 @@ class Layout:
 
     Args:
         batch: shots computed at once on a device by `vmap`; None while it is yet to be chosen.
-        mesh: the devices, along an axis "shots"; None for the one that jax would choose.
+        mesh: the devices, along an axis "shots" and, if grids are split, another; None for the one that jax would
+            choose.
+        split: how the grid of each shot is cut over devices; None if it is not.
     """
 
     batch: int | None = 1
     mesh: Mesh | None = None
+    split: Split | None = None
 
     @property
     def shares(self) -> int:
@@ -63,7 +67,7 @@ class Deal:
 
     layout: Layout
     shots: Shots
-    device: jax.Device
+    device: Any
     traced: bool
     window: tuple[int, ...] | None
     cores: int
@@ -112,7 +116,11 @@ class Deal:
         if self.traced or self.layout.mesh is None:
             return _as_array(part(slice(None)))
         sharding = NamedSharding(self.layout.mesh, PartitionSpec("shots") if split else PartitionSpec())
-        return jax.make_array_from_callback(shape, sharding, lambda index: _as_array(part(index[0])))
+
+        def rows(index: Any) -> jax.Array:
+            return _as_array(part(index[0]))
+
+        return jax.make_array_from_callback(shape, sharding, rows)
 
 
 def deal(
@@ -124,13 +132,14 @@ def deal(
     batch: int | None,
     devices: Devices,
     aperture: Aperture,
+    domains: int | Sequence[int] = 1,
     at_once: int | None = None,
 ) -> Deal:
     """Decide how shots are dealt out.
 
     Args:
         simulator, model, survey, observed: as given, checked.
-        batch, devices, aperture: as for `simulate`.
+        batch, devices, aperture, domains: as for `simulate`.
         at_once: shots of a mini-batch; all of the survey if None.
     """
     n = len(survey) if at_once is None else at_once
@@ -140,12 +149,29 @@ def deal(
     device = _default_device() if chosen is None else next(d for d in chosen if d.process_index == jax.process_index())
     on_cpu = device.platform == "cpu"
     batch = whole("batch", batch, 1) if batch is not None else (1 if traced or on_cpu else None)
-    mesh = None
-    if chosen is not None:
-        mesh = jax.make_mesh((len(chosen),), ("shots",), axis_types=(AxisType.Auto,), devices=chosen)
+    split = split_of(simulator, domains)
+    mesh = None if chosen is None else _mesh(chosen, split)
+    if split is not None and mesh is None:
+        raise ValueError(f"domains = {domains} needs as many devices: pass devices=jax.devices().")
+    if split is not None and aperture is not None:
+        raise ValueError("domains and aperture both cut the model: an aperture makes it small, so leave domains out.")
     window, corner = (None, None) if aperture is None else windows(simulator.grid, survey, aperture)
     cores = min(n, _cores()) if on_cpu and chosen is None and not traced else 1
-    return Deal(Layout(batch, mesh), Shots(survey, observed, corner), device, traced, window, cores)
+    return Deal(Layout(batch, mesh, split), Shots(survey, observed, corner), device, traced, window, cores)
+
+
+def _mesh(devices: Sequence, split: Split | None) -> Mesh:
+    """The devices in rows: a row computes a shot."""
+    parts, names = (1, ()) if split is None else (split.parts, (split.name,))
+    if len(devices) % parts:
+        raise ValueError(
+            f"devices are {len(devices)}, which is no multiple of the {parts} domains that a shot is cut into: pass "
+            f"devices=jax.devices()[:{len(devices) // parts * parts}], or other domains."
+            if len(devices) > parts
+            else f"domains = {parts} needs as many devices, but there are {len(devices)}."
+        )
+    shape = (len(devices) // parts, parts)[: 1 + len(names)]
+    return jax.make_mesh(shape, ("shots", *names), axis_types=(AxisType.Auto,) * len(shape), devices=devices)
 
 
 def _devices(devices: Devices, model: Any, traced: bool) -> tuple | None:
@@ -175,7 +201,7 @@ def _devices(devices: Devices, model: Any, traced: bool) -> tuple | None:
     return tuple(devices)
 
 
-def _default_device() -> jax.Device:
+def _default_device() -> Any:
     set_by_user = jax.config.jax_default_device  # pyright: ignore[reportAttributeAccessIssue]
     return set_by_user if isinstance(set_by_user, jax.Device) else jax.local_devices()[0]
 

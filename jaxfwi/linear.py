@@ -18,7 +18,7 @@ from jax import Array
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 
-__all__ = ["linear_operator", "zero_of"]
+__all__ = ["alike", "linear_operator", "zero_of"]
 
 
 def linear_operator(
@@ -44,8 +44,7 @@ def linear_operator(
     >>> jax.grad(lambda x: linear_operator(double, double, 2.0, x))(3.0).item()
     2.0
     """
-    zero = zero_of((residuals, operands))
-    operands = jax.tree.map(lambda x: x + zero.astype(x.dtype), operands)
+    operands = alike(operands, (residuals, operands))
     flat_residuals, residual_tree = jax.tree.flatten(residuals)
     flat_operands, operand_tree = jax.tree.flatten(operands)
     out_tree = jax.tree.structure(jax.eval_shape(apply, residuals, operands))
@@ -57,6 +56,14 @@ def linear_operator(
         residuals=len(flat_residuals),
     )
     return jax.tree.unflatten(out_tree, out)
+
+
+def alike(tree: Any, others: Any) -> Any:
+    """The same numbers, under `jax.shard_map` varying over the same devices as all of `others` together: `zero_of` is
+    added to each.
+    """
+    zero = zero_of(others)
+    return jax.tree.map(lambda x: x + zero.astype(x.dtype), tree)
 
 
 def zero_of(tree: Any) -> Array:

@@ -14,7 +14,7 @@ from jax import Array, lax
 
 from jaxfwi import ring
 from jaxfwi.checks import whole
-from jaxfwi.linear import linear_operator, zero_of
+from jaxfwi.linear import alike, linear_operator
 from jaxfwi.propagation import Inputs, Places, Propagation
 
 __all__ = ["BoundarySaving", "Checkpointing", "FullStorage", "MemoryStrategy"]
@@ -149,7 +149,7 @@ class _Rebuild:
             return state, (p.data(inputs, samples), kept, samples if p.interpolates(inputs) else None)
 
         final, (data, rings, samples) = lax.scan(step, p.initial(inputs), inputs.wavelet)
-        return data, _Record(p.window.crop(final), rings, samples)
+        return data, _Record(p.window.last(final), rings, samples)
 
     def tangent(self, primal: tuple, tangents: Inputs) -> Array:
         """The derivative of the data: forward mode needs nothing of the record."""
@@ -194,8 +194,7 @@ class _Rebuild:
             return (state, adjoint, coefficients, source, receiver), wavelet_bar
 
         zeros = jax.tree.map(jnp.zeros_like, (near.coefficients, inputs.source_weight, inputs.receiver_weight))
-        zero = zero_of((inputs, cotangent))
-        carry = jax.tree.map(lambda x: x + zero.astype(x.dtype), (record.final, at_rest, *zeros))
+        carry = alike((record.final, at_rest, *zeros), (inputs, cotangent))
         xs = (inputs.wavelet, record.rings, record.samples, cotangent)
         (_, _, coefficients, source, receiver), wavelet = lax.scan(step, carry, xs, reverse=True)
         return Inputs(window.uncrop(coefficients, inputs.coefficients), wavelet, source, receiver)

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from jaxfwi.equations.base import WaveEquation
 from jaxfwi.layout import Aperture, Devices, Shots, deal
 from jaxfwi.memory import FullStorage
-from jaxfwi.shots import Misfit, OneShot, admit, check_observed, total
+from jaxfwi.shots import Misfit, OneShot, admit, check_observed, one_of, total
 from jaxfwi.simulator import Simulator
 from jaxfwi.survey import Survey
 
@@ -95,7 +95,7 @@ def _product(kind, simulator, misfit, model, survey, observed, direction, **opti
         raise ValueError(f"direction must be shaped like the model, {model}, got {direction}.")
     shared = (model, direction)
     dealt = deal(simulator, shared, survey, observed, **options)
-    return total(kind(OneShot(simulator, dealt.window), misfit), dealt, shared, dealt.take())
+    return total(kind(one_of(simulator, model, dealt), misfit), dealt, shared, dealt.take())
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from jaxfwi.absorber import Derivative, Frame, Region
 from jaxfwi.coupling import Coupling, inject, nodes, sample, shift
 from jaxfwi.equations.base import Ring, Stage, State, WaveEquation
 from jaxfwi.linear import zero_of
-from jaxfwi.stencils import put_at
+from jaxfwi.stencils import part, put_at
 
 __all__ = ["Inputs", "Places", "Propagation", "Window"]
 
@@ -120,8 +120,8 @@ class Propagation:
         amount: dict[str, Array] = {}
         for name, strength in zip(self.source_fields, wavelet, strict=True):
             for field, factor in driven[name].items():
-                part = factor / volume * strength
-                amount[field] = amount[field] + part if field in amount else part
+                share = factor / volume * strength
+                amount[field] = amount[field] + share if field in amount else share
         return Source(coupling, amount, self.frame.grid.dt)
 
     def interpolates(self, inputs: Inputs) -> bool:
@@ -130,14 +130,19 @@ class Propagation:
 
     def owned(self, half: tuple[bool, ...]) -> Region:
         """The cells of the padded grid whose values depend on nothing but the model: half-way between two of its nodes,
-        if not on them.
+        if not on them. Along a split axis, where each block has others, all.
         """
-        return tuple(slice(s.start, s.stop - h) for s, h in zip(self.frame.model, half, strict=True))
+        owned = [slice(s.start, s.stop - h) for s, h in zip(self.frame.model, half, strict=True)]
+        return self.frame.along_split(owned)
+
+    def half(self, name: str) -> tuple[bool, ...]:
+        """Per axis, whether a coefficient's values lie half-way between nodes."""
+        ndim = self.frame.grid.ndim
+        return self.equation.halves(ndim).get(name, (False,) * ndim)
 
     def owned_coefficients(self, name: str) -> Region:
-        """The same of a coefficient."""
-        ndim = self.frame.grid.ndim
-        return self.owned(self.equation.halves(ndim).get(name, (False,) * ndim))
+        """The cells of a coefficient that depend on nothing but the model."""
+        return self.owned(self.half(name))
 
     @property
     def window(self) -> "Window":
@@ -165,6 +170,10 @@ class Window:
     The model is rebuilt by the undamped scheme, the ring is filled from the record. If the absorber's material is
     differentiated, the window is the whole padded grid, the ring all of its layers, and the record includes their
     memory variables.
+
+    Along a split axis the window is the whole block, of which the inner ones hold nothing but model. The outermost
+    blocks have rings across that axis too, with nothing beyond them: fields, coefficients and sources are put to zero
+    there and stay so, as if the window ended.
     """
 
     propagation: Propagation
@@ -177,7 +186,10 @@ class Window:
     def margins(self) -> tuple[tuple[int, ...], ...]:
         """Cells of the window outside the model, per axis and side."""
         frame = self.propagation.frame
-        return tuple(tuple(p if self.whole else min(p, frame.reach) for p in pad) for pad in frame.pads)
+        return tuple(
+            tuple(p if self.whole or axis == frame.split_axis else min(p, frame.reach) for p in pad)
+            for axis, pad in enumerate(frame.pads)
+        )
 
     @property
     def box(self) -> Region:
@@ -192,7 +204,7 @@ class Window:
     def derivative(self) -> Derivative:
         """The undamped derivative."""
         d = self.propagation.frame.derivative
-        return Derivative(d.spacing, d.order, d.free_surface)
+        return Derivative(d.spacing, d.order, d.free_surface, split=d.split)
 
     def rings(self, stage: Stage) -> list[Ring]:
         """The rings of a stage; if the window is whole, all sides of every field that has one."""
@@ -201,38 +213,63 @@ class Window:
         names = dict.fromkeys(ring.name for ring in stage.ring)
         return [Ring(name, axis, 0, 0) for name in names for axis in range(self.propagation.frame.grid.ndim)]
 
-    def regions(self, ring: Ring, margins: tuple[tuple[int, ...], ...]) -> list[Region]:
-        """The two sides of a ring, or what there is of them, in an array with the given margins around the model.
+    def regions(self, ring: Ring, margins: tuple[tuple[int, ...], ...]) -> list[tuple[bool, Region]]:
+        """The two sides of a ring, or what there is of them, whether it is the far one and where it lies in an array
+        with the given margins around the model.
 
         Stencils along the axes never look at corners: these belong to a ring only if the window is whole.
         """
-        shape = self.propagation.frame.grid.shape
+        frame = self.propagation.frame
+        shape = frame.grid.shape
         fields = self.propagation.equation.fields(len(shape))
         half = fields[ring.name].half if ring.name in fields else (False,) * len(shape)
         full = [slice(0, n + lo + hi) for n, (lo, hi) in zip(shape, margins, strict=True)]
         if self.whole:
             owned = [slice(lo, lo + n - h) for n, (lo, _), h in zip(shape, margins, half, strict=True)]
-            across = owned[: ring.axis] + full[ring.axis :]
+            # corners belong to one of their rings: along a split axis to another axis', which every block has
+            order = sorted(range(len(shape)), key=lambda axis: (axis == frame.split_axis, axis))
+            later = order[order.index(ring.axis) :]
+            across = [full[axis] if axis in later else owned[axis] for axis in range(len(shape))]
             sides = (slice(0, owned[ring.axis].start), slice(owned[ring.axis].stop, full[ring.axis].stop))
         else:
             across = [slice(lo, lo + n) for n, (lo, _) in zip(shape, margins, strict=True)]
-            (near, far), model = self.margins[ring.axis], across[ring.axis]
+            (near, far), model = frame.widths[ring.axis], across[ring.axis]
             end = model.stop - half[ring.axis]
             sides = (
-                slice(model.start - min(near, ring.near), model.start),
+                slice(model.start - (ring.near if near else 0), model.start),
                 slice(end, end + (ring.far if far else 0)),
             )
+            across = frame.along_split(across)
         return [
-            tuple(side if a == ring.axis else s for a, s in enumerate(across))
-            for side in sides
+            (bool(far), tuple(side if a == ring.axis else s for a, s in enumerate(across)))
+            for far, side in enumerate(sides)
             if side.stop > side.start
         ]
+
+    def told(self, ring: Ring, far: bool, start: list[int], piece: Array, wave: Array) -> Array:
+        """A side of a ring as it was recorded, where this block has it, and as it was rebuilt elsewhere."""
+        frame = self.propagation.frame
+        if frame.split is None or (self.whole and ring.axis != frame.split.axis):
+            return piece
+        here = frame.split.outermost(far) if ring.axis == frame.split.axis else frame.within(0)
+        return jnp.where(here, piece, part(wave, start, piece.shape))
+
+    def blank(self, x: Array, margin: int, half: bool = False) -> Array:
+        """An array as long as the block along a split axis, put to zero more than `margin` cells beyond the model."""
+        frame = self.propagation.frame
+        return x if frame.split is None or self.whole else jnp.where(frame.within(margin, half), x, 0.0)
 
     def crop(self, state: State) -> State:
         """The waves on the window, or their cotangents (which in the ring meet a step that is wrong there: `uncrop`
         drops what comes of it).
         """
         return State({name: x[self.box] for name, x in state.waves.items()}, state.memory if self.whole else {})
+
+    def last(self, state: State) -> State:
+        """The state that the rebuild starts from."""
+        state = self.crop(state)
+        reach = self.propagation.frame.reach
+        return State({name: self.blank(x, reach) for name, x in state.waves.items()}, state.memory)
 
     def crop_inputs(self, places: Places, inputs: Inputs) -> Near:
         """Coefficients and sources on the window."""
@@ -241,23 +278,32 @@ class Window:
             name: shift(Coupling(place, inputs.source_weight[name]), origin, shape)
             for name, place in places.source.items()
         }
-        return Near({name: x[self.box] for name, x in inputs.coefficients.items()}, source)
+        frame = self.propagation.frame
+        if frame.split is not None and not self.whole:
+            start, stop = frame.bounds(frame.reach)
+            for name, (place, weight) in source.items():
+                cell = place[frame.split.axis]
+                source[name] = Coupling(place, jnp.where((cell >= start) & (cell < stop), weight, 0.0))
+        return Near({name: self.blank(x[self.box], frame.reach) for name, x in inputs.coefficients.items()}, source)
 
     def uncrop(self, cropped: dict[str, Array], like: dict[str, Array]) -> dict[str, Array]:
         """Cotangents of coefficients on the padded grid: the window's where they are right, zero elsewhere."""
         if self.whole:
             return cropped
-        out = {}
+        out, axis = {}, self.propagation.frame.split_axis
         for name, x in like.items():
             owned = self.propagation.owned_coefficients(name)
             inner = tuple(slice(s.start - b.start, s.stop - b.start) for s, b in zip(owned, self.box, strict=True))
-            out[name] = jnp.zeros_like(x).at[owned].set(cropped[name][inner])
+            half = axis is not None and self.propagation.half(name)[axis]
+            out[name] = self.blank(jnp.zeros_like(x).at[owned].set(cropped[name][inner]), 0, half)
         return out
 
     def ring(self, stage: Stage, state: State) -> Array:
         """What must be recorded of a state on the padded grid before a stage, as one vector."""
         pads = self.propagation.frame.pads
-        pieces = [state.waves[ring.name][region] for ring in self.rings(stage) for region in self.regions(ring, pads)]
+        pieces = [
+            state.waves[ring.name][region] for ring in self.rings(stage) for _, region in self.regions(ring, pads)
+        ]
         if self.whole:
             pieces += jax.tree.leaves({name: state.memory[name] for name in stage.memory})
         dtype = jax.tree.leaves(state.waves)[0].dtype
@@ -265,18 +311,19 @@ class Window:
 
     def fill(self, stage: Stage, state: State, record: Array) -> State:
         """A state that has been run backwards through a stage, with its ring put in from the record."""
-        start = 0
+        taken = 0
 
         def take(shape):
-            nonlocal start
-            start += math.prod(shape)
-            return record[start - math.prod(shape) : start].reshape(shape)
+            nonlocal taken
+            taken += math.prod(shape)
+            return record[taken - math.prod(shape) : taken].reshape(shape)
 
         waves = dict(state.waves)
         for ring in self.rings(stage):
-            for region in self.regions(ring, self.margins):
-                piece = take(tuple(s.stop - s.start for s in region))
-                waves[ring.name] = put_at(waves[ring.name], [s.start for s in region], piece)
+            for far, region in self.regions(ring, self.margins):
+                start, shape = [s.start for s in region], tuple(s.stop - s.start for s in region)
+                wave = waves[ring.name]
+                waves[ring.name] = put_at(wave, start, self.told(ring, far, start, take(shape), wave))
         memory = dict(state.memory)
         if self.whole:
             frame = self.propagation.frame

@@ -1,7 +1,7 @@
 """Many shots: modelling, and misfit with gradient, in batches inside one compiled program."""
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any
@@ -18,7 +18,8 @@ from jaxfwi.checks import known
 from jaxfwi.equations.base import WaveEquation
 from jaxfwi.layout import Aperture, Deal, Devices, Layout, Shots, check_finite, deal, is_array
 from jaxfwi.linear import zero_of
-from jaxfwi.simulator import Simulator, one_shot
+from jaxfwi.simulator import Simulator, coefficients_of, one_shot, share_of_shot
+from jaxfwi.split import Split
 from jaxfwi.survey import Survey
 
 __all__ = ["estimate_memory", "misfit_and_gradient", "simulate"]
@@ -34,11 +35,12 @@ def simulate(
     batch: int | None = None,
     devices: Devices = None,
     aperture: Aperture = None,
+    domains: int | Sequence[int] = 1,
 ) -> Array:
     """Model every shot of a survey.
 
-    What `batch`, `devices` and `aperture` are changes time and memory, and the data by rounding (an aperture by what it
-    leaves out); `docs/shots.md` tells how to choose them.
+    `batch`, `devices`, `aperture` and `domains` change time and memory, and the data by rounding only (an aperture by
+    what it leaves out); `docs/shots.md` tells how to choose them.
 
     Args:
         simulator: grid, order, boundaries.
@@ -54,6 +56,8 @@ def simulate(
             or `grad` of yours, that device alone.
         aperture: metres of model around each shot's sources and receivers, on either side along the horizontal axes,
             one number or one per axis: each shot is computed on that window alone. By default on the whole model.
+        domains: devices that share the grid of each shot, for a model too large for one: the grid is cut along its last
+            axis, or as one number per axis says. Devices must be a multiple of it; each row of them computes a shot.
 
     Returns:
         Data ``(shots, time, receivers, components)``.
@@ -71,14 +75,14 @@ def simulate(
     (2, 200, 2, 1)
     """
     survey = admit(simulator, model, survey)
-    dealt = deal(simulator, model, survey, batch=batch, devices=devices, aperture=aperture)
+    dealt = deal(simulator, model, survey, batch=batch, devices=devices, aperture=aperture, domains=domains)
     mesh = dealt.layout.mesh
     if mesh is not None and mesh.is_multi_process:
         raise ValueError(
             "devices belong to several hosts, but each models its own shots: call simulate(simulator, model, "
             "survey[jaxfwi.hosts.share(len(survey))]) without devices."
         )
-    data = run(modelled, OneShot(simulator, dealt.window), dealt, model, dealt.take(), jnp.concatenate)
+    data = run(modelled, one_of(simulator, model, dealt), dealt, model, dealt.take(), jnp.concatenate)
     return data[: len(survey)]
 
 
@@ -92,6 +96,7 @@ def misfit_and_gradient(
     batch: int | None = None,
     devices: Devices = None,
     aperture: Aperture = None,
+    domains: int | Sequence[int] = 1,
 ) -> tuple[Array, Any]:
     """The misfit of a model, summed over shots, and its gradient.
 
@@ -103,8 +108,8 @@ def misfit_and_gradient(
         survey: the shots.
         observed: data ``(shots, time, receivers, components)``, an array or what is indexed like one, as a file mapped
             by ``numpy.load(name, mmap_mode="r")``; what stands in padded traces does not matter.
-        batch, devices, aperture: as for `simulate`; devices may be those of several hosts, all of which must make this
-            same call: each then reads only its own part of the observed data.
+        batch, devices, aperture, domains: as for `simulate`; devices may be those of several hosts, which must all make
+            this same call: each then reads only its own part of the observed data.
 
     Returns:
         The misfit, and its gradient as a model of the same type.
@@ -115,8 +120,8 @@ def misfit_and_gradient(
     """
     survey = admit(simulator, model, survey)
     check_observed(simulator, model, survey, observed, misfit)
-    dealt = deal(simulator, model, survey, observed, batch=batch, devices=devices, aperture=aperture)
-    return total(Gradient(OneShot(simulator, dealt.window), misfit), dealt, model, dealt.take())
+    dealt = deal(simulator, model, survey, observed, batch=batch, devices=devices, aperture=aperture, domains=domains)
+    return total(Gradient(one_of(simulator, model, dealt), misfit), dealt, model, dealt.take())
 
 
 def estimate_memory(
@@ -128,6 +133,7 @@ def estimate_memory(
     batch: int | None = None,
     devices: Devices = None,
     aperture: Aperture = None,
+    domains: int | Sequence[int] = 1,
 ) -> "budget.Memory":
     """The memory that a call of `simulate` or `misfit_and_gradient` takes on each device, as compiled: nothing is
     computed, but the compilation is, and serves the call that follows.
@@ -135,7 +141,7 @@ def estimate_memory(
     Args:
         simulator, model, survey: as for `simulate`.
         misfit: to ask about `misfit_and_gradient`; None to ask about `simulate`.
-        batch, devices, aperture: as for `simulate`.
+        batch, devices, aperture, domains: as for `simulate`.
 
     Returns:
         Bytes on a device: ``arguments`` (model, shots and data), ``working`` space, ``result``, and their ``total``; on
@@ -158,10 +164,10 @@ def estimate_memory(
         samples = (survey.receiver.shape[1], len(simulator.fields(type(model))[1]))
         shape, dtype = (len(survey), simulator.grid.nt, *samples), jnp.result_type(*jax.tree.leaves(model))
         observed = np.broadcast_to(np.zeros((), dtype), shape)
-    dealt = deal(simulator, model, survey, observed, batch=batch, devices=devices, aperture=aperture)
+    dealt = deal(simulator, model, survey, observed, batch=batch, devices=devices, aperture=aperture, domains=domains)
     if dealt.traced:
         raise ValueError("estimate_memory needs to know its arguments: call it outside of jit, grad and vmap.")
-    data_of = OneShot(simulator, dealt.window)
+    data_of = one_of(simulator, model, dealt)
     program, of_shot = (modelled, data_of) if misfit is None else (in_one_program, Gradient(data_of, misfit))
     one = budget.of(_compiled(program, of_shot, dealt, dealt.place(model), dealt.take()))
     return budget.Memory(*(dealt.cores * bytes for bytes in one))
@@ -196,17 +202,44 @@ def check_observed(simulator: Simulator, model: WaveEquation, survey: Survey, ob
 
 @dataclass(frozen=True)
 class OneShot:
-    """The data of a shot ``(time, receivers, components)`` as a function of model and shot; of a window if there is
-    one.
+    """The data of a shot ``(time, receivers, components)`` as a function of what `prepared` makes of a model, and of
+    the shot.
+
+    Args:
+        simulator: as given.
+        equation: type of the model.
+        window: cells around the shot; None for all.
+        split: how its grid is cut over devices.
     """
 
     simulator: Simulator
-    window: tuple[int, ...] | None
+    equation: type[WaveEquation]
+    window: tuple[int, ...] | None = None
+    split: Split | None = None
 
-    def __call__(self, model: Any, shot: Shots) -> Array:
-        if self.window is None:
-            return one_shot(self.simulator, model, shot.survey)
-        return one_shot(*cut(self.simulator, model, shot.survey, shot.corner, self.window))
+    def prepared(self, model: Any) -> Any:
+        """The model, or where grids are split its coefficients, of which each device gets its block."""
+        return model if self.split is None else coefficients_of(self.simulator, model, self.split)
+
+    def share(self, prepared: Any, shot: Shots) -> Array:
+        """What this device contributes to the data: all, unless grids are split."""
+        if self.split is not None:
+            return share_of_shot(self.simulator, self.equation, prepared, shot.survey, self.split)
+        if self.window is not None:
+            return one_shot(*cut(self.simulator, prepared, shot.survey, shot.corner, self.window))
+        return one_shot(self.simulator, prepared, shot.survey)
+
+    def whole(self, share: Array) -> Array:
+        """The data, of all devices' shares."""
+        return share if self.split is None else self.split.total(share)
+
+    def __call__(self, prepared: Any, shot: Shots) -> Array:
+        return self.whole(self.share(prepared, shot))
+
+
+def one_of(simulator: Simulator, model: WaveEquation, dealt: Deal) -> OneShot:
+    """A shot as it is dealt out."""
+    return OneShot(simulator, type(model), dealt.window, dealt.layout.split)
 
 
 @dataclass(frozen=True)
@@ -216,10 +249,13 @@ class Gradient:
     data_of: OneShot
     misfit: Misfit
 
-    def __call__(self, model: Any, shot: Shots) -> tuple[Array, Any]:
-        return jax.value_and_grad(lambda m: self.misfit(self.data_of(m, shot), shot.survey.masked(shot.observed)))(
-            model
-        )
+    def __call__(self, prepared: Any, shot: Shots) -> tuple[Array, Any]:
+        # The sum over the devices that share a grid is left out of the derivative: with respect to what it is given,
+        # each device's share has a derivative of its own.
+        share, pull = jax.vjp(lambda p: self.data_of.share(p, shot), prepared)
+        observed = shot.survey.masked(shot.observed)
+        value, slope = jax.value_and_grad(self.misfit)(self.data_of.whole(share), observed)
+        return value, pull(slope)[0]
 
 
 def total(of_shot: Callable[[Any, Shots], Any], dealt: Deal, shared: Any, shots: Shots) -> Any:
@@ -268,11 +304,11 @@ def _shares(shots: Shots, shares: int) -> list[Shots]:
 def modelled(data_of: OneShot, layout: Layout, model: Any, shots: Shots) -> Array:
     """The data of all shots as a part of a larger program."""
 
-    def of_shots(model, shots):
+    def of_shots(prepared, shots):
         batch = None if layout.batch in (None, 1) else min(layout.batch, len(shots.survey))
-        return jax.lax.map(lambda shot: data_of(model, shot), shots, batch_size=batch)
+        return jax.lax.map(lambda shot: data_of(prepared, shot), shots, batch_size=batch)
 
-    return of_shots(model, shots) if layout.mesh is None else _on_devices(of_shots, layout, shared=False)(model, shots)
+    return _on_devices(of_shots, layout, PartitionSpec("shots"))(data_of.prepared(model), shots)
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
@@ -280,23 +316,25 @@ def in_one_program(of_shot: Callable[[Any, Shots], Any], layout: Layout, shared:
     """The sum over shots as a part of a larger program."""
 
     def of_shots(shared, shots):
-        return _sum_on_one(of_shot, layout.batch, shared, shots)
+        total = _sum_on_one(of_shot, layout.batch, shared, shots)
+        return total if layout.mesh is None else jax.tree.map(lambda x: jax.lax.psum(x, "shots"), total)
 
-    def on_one_of_many(shared, shots):
-        return jax.tree.map(lambda x: jax.lax.psum(x, "shots"), of_shots(shared, shots))
+    if layout.split is None:
+        return _on_devices(of_shots, layout, PartitionSpec())(shared, shots)
+    assert isinstance(of_shot, Gradient)
+    coefficients, pull = jax.vjp(of_shot.data_of.prepared, shared)
+    out = (PartitionSpec(), layout.split.spec)
+    value, slope = _on_devices(of_shots, layout, out)(coefficients, shots)
+    return value, pull(slope)[0]
 
-    return (
-        of_shots(shared, shots)
-        if layout.mesh is None
-        else _on_devices(on_one_of_many, layout, shared=True)(shared, shots)
-    )
 
-
-def _on_devices(function: Callable[[Any, Any], Any], layout: Layout, shared: bool) -> Callable[[Any, Any], Any]:
-    """``function(model, shots)`` on every device's share of the shots; its result shared by all or split alike."""
-    split = PartitionSpec("shots")
-    out = PartitionSpec() if shared else split
-    return jax.shard_map(function, mesh=layout.mesh, in_specs=(PartitionSpec(), split), out_specs=out, check_vma=False)
+def _on_devices(function: Callable[[Any, Shots], Any], layout: Layout, out: Any) -> Callable[[Any, Shots], Any]:
+    """``function(shared, shots)`` on every device's share of the shots; `out` says how its result lies on them."""
+    if layout.mesh is None:
+        return function
+    shared = PartitionSpec() if layout.split is None else layout.split.spec
+    specs = {"in_specs": (shared, PartitionSpec("shots")), "out_specs": out}
+    return jax.shard_map(function, mesh=layout.mesh, **specs, check_vma=False)
 
 
 def _sum_on_one(of_shot: Callable[[Any, Shots], Any], batch: int | None, shared: Any, shots: Shots) -> Any:

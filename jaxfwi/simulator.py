@@ -5,6 +5,7 @@ import math
 import os
 import sys
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,12 +15,15 @@ import numpy as np
 from jax import Array
 
 from jaxfwi.absorber import CPML, Frame
-from jaxfwi.checks import known
-from jaxfwi.coupling import couple
+from jaxfwi.checks import known, whole
+from jaxfwi.coupling import couple, shift
 from jaxfwi.equations.base import WaveEquation
 from jaxfwi.grid import Grid
+from jaxfwi.linear import alike
 from jaxfwi.memory import BoundarySaving, MemoryStrategy
 from jaxfwi.propagation import Inputs, Places, Propagation
+from jaxfwi.split import Split
+from jaxfwi.stencils import extend
 from jaxfwi.surface import surface
 from jaxfwi.survey import Survey
 
@@ -239,22 +243,53 @@ def _one_shot(simulator: Simulator, model: WaveEquation, shot: Survey) -> Array:
 
 def one_shot(simulator: Simulator, model: WaveEquation, shot: Survey) -> Array:
     """Data of one shot ``(time, receivers, components)``, input being checked already."""
-    equation, grid, order = type(model), simulator.grid, simulator.space_order
-    source_fields, receiver_fields = simulator.fields(equation)
-    frame = Frame(grid, order, simulator.absorber, simulator.free_surface)
-    propagation = Propagation(equation, frame, source_fields, receiver_fields, simulator.differentiate_absorber)
-    dtype = jnp.result_type(*jax.tree.leaves(model))
+    return one_shot_with(simulator, type(model), coefficients_of(simulator, model), shot)
+
+
+def one_shot_with(
+    simulator: Simulator,
+    equation: type[WaveEquation],
+    coefficients: dict[str, Array],
+    shot: Survey,
+    split: Split | None = None,
+) -> Array:
+    """Data of one shot, from the coefficients that `coefficients_of` made of the model.
+
+    With a `split` this is for the inside of a `jax.shard_map` over its mesh axis: the coefficients are this device's
+    block of them, as ``split.spec`` cuts it, the data the whole.
+    """
+    share = share_of_shot(simulator, equation, coefficients, shot, split)
+    return share if split is None else split.total(share)
+
+
+def share_of_shot(
+    simulator: Simulator,
+    equation: type[WaveEquation],
+    coefficients: dict[str, Array],
+    shot: Survey,
+    split: Split | None,
+) -> Array:
+    """What this device's block adds to the data of one shot: `one_shot_with` before it sums over the blocks."""
+    grid, order = simulator.grid, simulator.space_order
+    propagation = _propagation(simulator, equation, split)
+    frame, source_fields, receiver_fields = _frame(simulator), propagation.source_fields, propagation.receiver_fields
+    dtype = jnp.result_type(*jax.tree.leaves(coefficients))
     fields = equation.fields(grid.ndim)
     driven = [[fields[f] for f in equation.driven(grid.ndim)[name]] for name in source_fields]
     recorded = [[fields[f] for f in equation.recorded(grid.ndim)[name]] for name in receiver_fields]
     volumes = equation.row_volumes(order) if simulator.free_surface else ((), ())
 
     def coupled(position, lattice, names, per_volume):
-        return {
+        out = {
             f: couple(position, frame, lattice, fields[f], volumes[fields[f].half[0]] if per_volume else ())
             for name in names
             for f in name
         }
+        if split is None:
+            return out
+        shape = propagation.frame.shape
+        origin = [split.index * n if axis == split.axis else 0 for axis, n in enumerate(shape)]
+        return {f: shift(c, origin, shape) for f, c in out.items()}
 
     source = coupled(shot.source, shot.source_lattice, map(equation.driven(grid.ndim).get, source_fields), True)
     receiver = coupled(
@@ -266,11 +301,12 @@ def one_shot(simulator: Simulator, model: WaveEquation, shot: Survey) -> Array:
     early = np.array([bool(f[0].recorded_at) for f in recorded])
     more = 2 if early.any() else 0  # steps, for what is recorded half a step before the last samples
     inputs = Inputs(
-        _coefficients(propagation, model, dtype),
+        coefficients,
         tuple(jnp.pad(w, ((0, more), (0, 0))) for w in wavelets),
         {f: c.weight.astype(dtype) for f, c in source.items()},
         {f: c.weight.astype(dtype) for f, c in receiver.items()},
     )
+    inputs = alike(inputs, inputs)  # else each step backwards would sum cotangents over devices
     places = Places({f: c.place for f, c in source.items()}, {f: c.place for f, c in receiver.items()})
     data = simulator.memory.run(propagation, places, inputs)
     return shot.masked(jnp.where(early, half_a_step_on(data), data)[: grid.nt] if more else data)
@@ -287,17 +323,90 @@ def half_a_step_on(samples: Array) -> Array:
     return (9.0 * (x[1 : n + 1] + x[2 : n + 2]) - (x[:n] + x[3 : n + 3])) / 16.0
 
 
-def _coefficients(propagation: Propagation, model: WaveEquation, dtype: Any) -> dict[str, Array]:
+def coefficients_of(simulator: Simulator, model: WaveEquation, split: Split | None = None) -> dict[str, Array]:
     """The equation's coefficients on the padded grid, the model's edge copied outwards; what depends on that copy is
     held fixed unless the absorber is differentiated.
+
+    With a `split` they are those of the whole grid still, made longer along the axis by zeros until the blocks are
+    equal.
     """
-    frame = propagation.frame
+    propagation = _propagation(simulator, type(model), None)
+    frame, dtype = propagation.frame, jnp.result_type(*jax.tree.leaves(model))
     padded = jax.tree.map(lambda x: jnp.pad(x.astype(dtype), frame.pads, mode="edge"), model)
     coefficients = padded.coefficients(frame.grid.dt, frame.free_surface)
-    if propagation.differentiate_absorber:
-        return coefficients
-    held = {}
-    for name, x in coefficients.items():
-        owned = propagation.owned_coefficients(name)
-        held[name] = jax.lax.stop_gradient(x).at[owned].set(x[owned])
-    return held
+    if not propagation.differentiate_absorber:
+        for name, x in coefficients.items():
+            owned = propagation.owned_coefficients(name)
+            coefficients[name] = jax.lax.stop_gradient(x).at[owned].set(x[owned])
+    if split is not None:
+        *_, spare = frame.room(split)
+        coefficients = {name: extend(x, split.axis, 0, spare) for name, x in coefficients.items()}
+    return coefficients
+
+
+def split_of(simulator: Simulator, domains: int | Sequence[int], name: str = "domains") -> Split | None:
+    """How to cut a simulator's padded grid into `domains` blocks over the mesh axis `name`.
+
+    Args:
+        simulator: grid, absorber and order.
+        domains: a number of blocks along the last axis, or one for each axis, of which one may be above 1.
+        name: of the mesh axis.
+
+    Returns:
+        The split, or None for a single block.
+
+    Raises:
+        ValueError: for numbers that cannot be, or blocks too small for layers and stencil.
+
+    >>> import jaxfwi as jf
+    >>> split_of(jf.Simulator(jf.Grid((60, 400), 10.0, 1e-3, 100)), 4)
+    Split(axis=1, parts=4, name='domains')
+    """
+    ndim = simulator.grid.ndim
+    if isinstance(domains, tuple | list):
+        parts = [whole("domains", n, 1) for n in domains]
+        if len(parts) != ndim:
+            raise ValueError(f"domains must be a number, or one for each of the grid's {ndim} axes, got {domains}.")
+    else:
+        parts = [1] * (ndim - 1) + [whole("domains", domains, 1)]
+    cut = [axis for axis, n in enumerate(parts) if n > 1]
+    if not cut:
+        return None
+    if len(cut) > 1:
+        raise ValueError(f"domains can cut the grid along one axis only, got {domains}: set all others to 1.")
+    axis = cut[0]
+    split = Split(axis, parts[axis], name)
+    if axis == 0 and simulator.free_surface:
+        other = "a horizontal axis" if ndim > 1 else "the shots over devices"
+        raise ValueError(f"domains = {domains} cuts the axis of the free surface: cut {other} instead.")
+    frame = _frame(simulator)
+
+    def fits(n):
+        length, needed, _ = frame.room(Split(axis, n, name))
+        return length >= needed
+
+    if not fits(split.parts):
+        length, needed, _ = frame.room(split)
+        most = next((n for n in range(split.parts - 1, 1, -1) if fits(n)), 1)
+        raise ValueError(
+            f"domains = {domains} leaves blocks of {length} cells along axis {axis}, of {frame.shape[axis]} with the "
+            f"absorbing layers; each needs {needed}, for the layers of both sides and the stencil's reach. At most "
+            f"{most} fit: cut less, another axis, or lower the absorber's width."
+        )
+    return split
+
+
+def _frame(simulator: Simulator) -> Frame:
+    return Frame(simulator.grid, simulator.space_order, simulator.absorber, simulator.free_surface)
+
+
+def _propagation(simulator: Simulator, equation: type[WaveEquation], split: Split | None) -> Propagation:
+    frame = _frame(simulator)
+    source_fields, receiver_fields = simulator.fields(equation)
+    return Propagation(
+        equation,
+        frame if split is None else frame.block(split),
+        source_fields,
+        receiver_fields,
+        simulator.differentiate_absorber,
+    )

@@ -16,6 +16,7 @@ from jax import Array, lax
 
 from jaxfwi.checks import whole
 from jaxfwi.linear import linear_operator
+from jaxfwi.split import Split, pad
 
 __all__ = [
     "add_at",
@@ -184,15 +185,17 @@ def staggered(padded: Array, axis: int, order: int, spacing: float, to_half: boo
     return jnp.asarray(out)
 
 
-def laplacian(u: Array, order: int, spacing: Sequence[float]) -> Array:
+def laplacian(u: Array, order: int, spacing: Sequence[float], split: Split | None = None) -> Array:
     """The Laplacian of `u`, zero outside its array: one dense pass over all axes. Symmetric: it is its own transpose.
+
+    With a `split` the array is a block of a larger one, and zero outside that.
 
     >>> laplacian(jnp.array([0.0, 1.0, 0.0]), 2, (1.0,)).tolist()
     [1.0, -2.0, 1.0]
     """
     c = second_derivative(order)
     r = len(c) - 1
-    padded = jnp.pad(u, r)
+    padded = pad(u, r, split)
     weights = [1.0 / h**2 for h in spacing]
 
     def shifted(axis, k):

@@ -17,6 +17,7 @@ from jaxfwi import stencils
 from jaxfwi.absorber import Derivative, Slab
 from jaxfwi.equations.base import Field, Ring, Stage, State, WaveEquation
 from jaxfwi.linear import linear_operator
+from jaxfwi.split import Split, pad
 from jaxfwi.surface import surface
 
 __all__ = [
@@ -208,7 +209,7 @@ def _kept(derivative: Derivative, field: Array, half: tuple[bool, ...], share: f
         start = slab.start(field.shape, 0, half[slab.axis])[slab.axis]
         loss[start : start + slab.width] = profile[::-1] if slab.far else profile
         shape = [-1 if axis == slab.axis else 1 for axis in range(field.ndim)]
-        field = field * jnp.asarray(np.exp(-share * loss).reshape(shape), field.dtype)
+        field = field * slab.here(jnp.asarray(np.exp(-share * loss).reshape(shape), field.dtype), 1.0)
     return field
 
 
@@ -245,7 +246,9 @@ class Rates:
     def _apply(self, _, operands):
         waves, memory = operands
         order, reach = self.derivative.order, self.derivative.order // 2
-        padded = {name: jnp.pad(u, reach) for name, u in waves.items()}
+        padded = {
+            name: pad(u, reach, self._split(*(a for n, a, _ in self.reads if n == name))) for name, u in waves.items()
+        }
         dense, patches, new = {}, {}, {}
         for name, axis, field in self.reads:
             key, u, to_half = _key((name, axis)), waves[name], not field.half[axis]
@@ -275,7 +278,7 @@ class Rates:
         for name, axis, field in self.reads:
             key, to_half = _key((name, axis)), not field.half[axis]
             h = self.derivative.spacing[axis]
-            pulled = -stencils.staggered(jnp.pad(dense[key], reach), axis, order, h, not to_half)
+            pulled = -stencils.staggered(pad(dense[key], reach, self._split(axis)), axis, order, h, not to_half)
             waves[name] = waves[name] + pulled if name in waves else pulled
             rest, psis = list(patches[key]), []
             if self._at_surface(axis):
@@ -302,6 +305,11 @@ class Rates:
 
     def _slabs(self, axis: int) -> list[Slab]:
         return [slab for slab in self.derivative.slabs if slab.axis == axis]
+
+    def _split(self, *axes: int) -> Split | None:
+        """The split, if derivatives along these axes look across it."""
+        split = self.derivative.split
+        return split if split is not None and split.axis in axes else None
 
     def _at_surface(self, axis: int) -> bool:
         return self.derivative.free_surface and axis == 0
