@@ -96,7 +96,7 @@ def make(options: Options, results: common.Results) -> None:
         true = common.load_model(options.vp, "--vp")
         preset = dataclasses.replace(preset, shape=true.shape, spacing=spacing)
     if options.start is None:
-        start = jf.models.smooth(true, preset.smoothing / preset.spacing, keep=fixed_cells(true))
+        start = jf.models.smooth(true, preset.smoothing / preset.spacing, keep=common.fixed_cells(true))
     else:
         start = common.load_model(options.start, "--start", shape=true.shape)
     slowest, fastest = min(true.min(), start.min()), max(true.max(), start.max())
@@ -114,14 +114,6 @@ def load_preset(results: common.Results) -> Preset:
     values: dict[str, Any] = {field.name: config[field.name] for field in dataclasses.fields(Preset)}
     lists: dict[str, Any] = {name: tuple(value) for name, value in values.items() if isinstance(value, list)}
     return Preset(**values | lists)
-
-
-def fixed_cells(true: Array) -> Array:
-    """Cells that are known and not inverted for: the water, or on land the rows of the sources."""
-    water = jf.models.water_mask(true)
-    if not water.any():
-        water[:3] = True
-    return water
 
 
 def acquisition(preset: Preset) -> Iterator[tuple[jf.Simulator, jf.Survey]]:
@@ -159,7 +151,7 @@ def model_data(preset: Preset, results: common.Results) -> None:
 def invert(preset: Preset, results: common.Results) -> None:
     """Band by band, from low to high frequency, each from the model that the one before ended on."""
     true, start = load(results)
-    fixed = fixed_cells(true)
+    fixed = common.fixed_cells(true)
     results.remove("metrics.jsonl")
     bar = common.progress(range(sum(preset.iterations)), "inverting")
     begin = time.perf_counter()
@@ -181,19 +173,13 @@ def invert(preset: Preset, results: common.Results) -> None:
                 devices=jax.devices(),
             ):
                 model = state.model
-                values = {"misfit": np.asarray(state.misfit).item(), "model_error": model_error(model.vp, true)}
+                values = {"misfit": np.asarray(state.misfit).item(), "model_error": common.model_error(model.vp, true)}
                 results.add_metrics(band=i, frequency=preset.frequencies[i], iteration=state.iteration, **values)
                 bar.set_postfix_str(f"{preset.frequencies[i]:g} Hz, model error {values['model_error']:.2f} %")
                 bar.update()
     bar.close()
     results.write_array("final_vp.npy", model.vp)
     results.write_json("cost.json", {"seconds": time.perf_counter() - begin, "peak_memory_bytes": memory.added})
-
-
-def model_error(vp: Any, true: Array) -> float:
-    """Relative L2 error below the water, in per cent."""
-    rock = ~fixed_cells(true)
-    return float(100.0 * np.linalg.norm((np.asarray(vp) - true)[rock]) / np.linalg.norm(true[rock]))
 
 
 def compare(preset: Preset, results: common.Results) -> None:
@@ -213,13 +199,15 @@ def compare(preset: Preset, results: common.Results) -> None:
         misfits[name] = float(jf.misfits.l2(data, observed))
         gathers[name] = np.asarray(data[middle])
 
-    draw_models(results, true, start, final, preset.spacing, survey)
-    draw_data(results, gathers, simulator.grid.dt, np.asarray(survey.receiver[middle, :, 1]), preset.frequencies[-1])
-    draw_convergence(results, metrics, model_error(start, true))
+    common.draw_models(results, true, start, final, preset.spacing, survey)
+    common.draw_residuals(
+        results, gathers, simulator.grid.dt, np.asarray(survey.receiver[middle, :, 1]), preset.frequencies[-1]
+    )
+    draw_convergence(results, metrics, common.model_error(start, true))
 
     rows = {
-        "model error at the start, %": model_error(start, true),
-        "model error at the end, %": model_error(final, true),
+        "model error at the start, %": common.model_error(start, true),
+        "model error at the end, %": common.model_error(final, true),
         f"data misfit at {preset.frequencies[-1]:g} Hz, end / start": misfits["result"] / misfits["start"],
         "gradients of one shot": len(metrics) * min(preset.shots_per_iteration, len(survey)),
         "seconds of the inversion": cost["seconds"],
@@ -229,29 +217,6 @@ def compare(preset: Preset, results: common.Results) -> None:
     print(common.table(["", "value"], [[name, f"{value:.4g}"] for name, value in rows.items()]))
     for path in sorted(results.path("figures").glob("*.png")):
         print(path)
-
-
-def draw_models(results: common.Results, true: Array, start: Array, final: Array, spacing: float, survey: jf.Survey):
-    images = {"true": true, "start": start, "result": final}
-    figure = jf.plot.compare(images, spacing, difference_to="true", symmetric=False, label="vp (m/s)")
-    results.write_figure("result", figure)
-    ax = jf.plot.model(true, spacing, survey_sources=survey.source[:, 0], survey_receivers=survey.receiver[0])
-    results.write_figure("survey", ax.figure)
-
-
-def draw_data(results: common.Results, gathers: dict[str, Array], dt: float, receiver_x: Array, frequency: float):
-    """One shot: observed, and the residuals of start and result, on one scale."""
-    limit = float(np.percentile(np.abs(gathers["observed"]), 98))
-    panels = {
-        "observed": gathers["observed"],
-        "observed - start": gathers["observed"] - gathers["start"],
-        "observed - result": gathers["observed"] - gathers["result"],
-    }
-    figure = Figure(figsize=(12, 5), layout="constrained")
-    for ax, (name, data) in zip(figure.subplots(1, 3, sharey=True), panels.items(), strict=True):
-        jf.plot.gather(data[..., 0], dt, ax, receiver_x=receiver_x, title=name, clim=(-limit, limit))
-    figure.suptitle(f"the middle shot at {frequency:g} Hz, one scale (98th percentile of the observed)")
-    results.write_figure("data", figure)
 
 
 def draw_convergence(results: common.Results, metrics: list[dict[str, Any]], error: float):
