@@ -104,9 +104,9 @@ class Deal:
 
         def place(x):
             # only where it was placed like this before: an equivalent place under another name makes another program
-            if isinstance(x, jax.Array) and isinstance(x.sharding, NamedSharding):
-                if there is not None and x.sharding.is_equivalent_to(there, x.ndim):
-                    return x
+            before = x.sharding if isinstance(x, jax.Array) and isinstance(x.sharding, NamedSharding) else None
+            if before is not None and there is not None and before.is_equivalent_to(there, x.ndim):
+                return x
             return self._placed(x.shape, False, lambda some: x[some])
 
         return model if self.traced else jax.tree.map(place, model)

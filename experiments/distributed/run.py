@@ -103,7 +103,7 @@ class Preset:
 PRESETS = {
     "tiny": Preset((24, 60), 50.0, iterations=3, frequency=3.0, shots=7, receivers=20, batches=3, shots_per_iteration=5,
                    duration=1.2, order=4),
-    "quick": Preset((58, 188), 60.0, iterations=12, frequency=3.0, receivers=94, rate=40.0),
+    "quick": Preset((58, 188), 60.0, iterations=10, frequency=3.0, receivers=94, rate=50.0),
     "full": Preset((173, 561), 20.0, iterations=100, frequency=4.0),
 }  # fmt: skip
 
@@ -250,9 +250,14 @@ def model(preset: Preset, results: common.Results, name: str, devices: list) -> 
     options: dict[str, Any] = {"batch": preset.batch, "devices": devices}
     groups = [group for group in np.array_split(jf.hosts.share(len(survey)), preset.batches) if len(group)]
 
+    sizes: dict[int, Array] = {}  # a program is compiled for each
+    for group in groups:
+        sizes.setdefault(len(group), group)
+    firsts = list(sizes.values())
+    later = [group for group in groups if not any(group is first for first in firsts)]
+
     begin = time.perf_counter()
-    sizes = {len(group): group for group in groups}  # a program for each
-    compiled = [jf.estimate_memory(simulator, true, survey[group], **options).total for group in sizes.values()]
+    compiled = [jf.estimate_memory(simulator, true, survey[group], **options).total for group in firsts]
     cost: dict[str, Any] = {"compile_seconds": time.perf_counter() - begin, "compiled_bytes": max(compiled, default=0)}
 
     unfinished = results.path(f"unfinished_{name}.npy")
@@ -261,18 +266,26 @@ def model(preset: Preset, results: common.Results, name: str, devices: list) -> 
         np.lib.format.open_memmap(unfinished, "w+", np.float32, shape).flush()
     jf.hosts.wait("the file is there")
     offset = np.load(unfinished, mmap_mode="r").offset
-    with common.PeakMemory(mapped_files=False) as memory, unfinished.open("r+b") as file:
-        begin, cpu = time.perf_counter(), time.process_time()
-        for group in groups:
+    seconds: list[float] = []
+    with unfinished.open("r+b") as file:
+
+        def write(group: Array) -> None:
+            begin = time.perf_counter()
             data = np.asarray(jf.simulate(simulator, true, survey[group], **options))
             file.seek(offset + int(group[0]) * data[0].nbytes)
             data.tofile(file)
-        cost |= {"seconds": time.perf_counter() - begin, "cpu": time.process_time() - cpu}
+            seconds.append(time.perf_counter() - begin)
+
+        for group in firsts:
+            write(group)
+        with common.PeakMemory(mapped_files=False) as memory:
+            for group in later:
+                write(group)
     jf.hosts.wait("the file is written")
     if jax.process_index() == 0:
         os.replace(unfinished, results.path(f"observed_{name}.npy"))
     jf.hosts.wait("the file has its name")
-    return cost | {"peak_bytes": memory.added}
+    return cost | {"seconds": sum(seconds), "peak_bytes": memory.added if later else None}
 
 
 def invert(preset: Preset, results: common.Results, name: str, devices: list) -> dict[str, Any]:
@@ -326,10 +339,10 @@ def invert(preset: Preset, results: common.Results, name: str, devices: list) ->
     cpu = time.process_time() - cpu
     if jax.process_index() == 0:
         results.write_array(f"final_vp_{name}.npy", state.model.vp)
-    cost |= {"first_seconds": seconds[0], "peak_bytes": memory.added}
-    if later := seconds[1:]:
+    later = seconds[1:]
+    if later:
         cost |= {"seconds": statistics.median(later), "cpu": cpu / len(later)}
-    return cost
+    return cost | {"first_seconds": seconds[0], "peak_bytes": memory.added if later else None}
 
 
 def load(results: common.Results) -> tuple[Array, Array]:
@@ -415,7 +428,11 @@ def gather_costs(results: common.Results, task: str, name: str) -> dict[str, Any
     results.need(f"{task}_{name}_0.json", task)
     processes = results.read_json(f"{task}_{name}_0.json")["processes"]
     each = [results.read_json(results.need(f"{task}_{name}_{i}.json", task).name) for i in range(processes)]
-    return {key: (sum if key in ("cpu", "cpu_seconds") else max)(cost[key] for cost in each) for key in each[0]}
+    together: dict[str, Any] = {}
+    for key in each[0]:
+        values = [cost[key] for cost in each if cost.get(key) is not None]
+        together[key] = (sum if key in ("cpu", "cpu_seconds") else max)(values) if values else None
+    return together
 
 
 def label(cost: dict[str, Any]) -> str:
