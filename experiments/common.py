@@ -286,15 +286,11 @@ def model_error(vp: Any, true: FloatArray) -> float:
     return float(100.0 * np.linalg.norm((np.asarray(vp) - true)[rock]) / np.linalg.norm(true[rock]))
 
 
-def draw_models(
-    results: Results, true: FloatArray, start: FloatArray, final: FloatArray, spacing: float, survey: jf.Survey
-) -> None:
-    """``result.png``: true model, start and result on one scale, and their errors. ``survey.png``: the first shot."""
+def draw_models(results: Results, true: FloatArray, start: FloatArray, final: FloatArray, spacing: float) -> None:
+    """``result.png``: true model, start and result on one scale, and their errors."""
     images = {"true": true, "start": start, "result": final}
     figure = jf.plot.compare(images, spacing, difference_to="true", symmetric=False, label="vp (m/s)")
     results.write_figure("result", figure)
-    ax = jf.plot.model(true, spacing, survey_sources=survey.source[:, 0], survey_receivers=survey.receiver[0])
-    results.write_figure("survey", ax.figure)
 
 
 def draw_residuals(

@@ -41,7 +41,7 @@ def test_devices_and_processes_agree_and_leave_what_is_promised(tmp_path):
     assert summary["model error at the end, %"] < summary["model error at the start, %"]
     np.testing.assert_array_equal(np.load(out / "final_vp.npy"), np.load(out / "final_vp_1_device.npy"))
     assert len((out / "metrics.jsonl").read_text().splitlines()) == 3 * len(names)
-    for name in ("result", "survey", "data", "gradients", "misfits"):
+    for name in ("result", "data", "gradients", "misfits"):
         assert str(out / "figures" / f"{name}.png") in done.stdout
         assert (out / "figures" / f"{name}.png").stat().st_size > 5_000  # an empty one is smaller
 

@@ -103,7 +103,7 @@ class Preset:
 PRESETS = {
     "tiny": Preset((24, 60), 50.0, iterations=3, frequency=3.0, shots=7, receivers=20, batches=3, shots_per_iteration=5,
                    duration=1.2, order=4),
-    "quick": Preset((58, 188), 60.0, iterations=10, frequency=3.0, receivers=94, rate=50.0),
+    "quick": Preset((58, 188), 60.0, iterations=10, frequency=3.0, receivers=94, rate=40.0),
     "full": Preset((173, 561), 20.0, iterations=100, frequency=4.0),
 }  # fmt: skip
 
@@ -407,7 +407,7 @@ def compare(preset: Preset, results: common.Results) -> None:
         },
     )
 
-    common.draw_models(results, true, start, finals[reference], preset.spacing, survey)
+    common.draw_models(results, true, start, finals[reference], preset.spacing)
     receiver_x = np.asarray(survey.receiver[middle, :, 1])
     common.draw_residuals(results, shots, simulator.grid.dt, receiver_x, preset.frequency)
     named = {labels[n]: gradients[n] for n in names}
@@ -499,13 +499,16 @@ def draw_misfits(results: common.Results, misfits: dict[str, Array]) -> None:
         left.semilogy(iterations, misfit / misfits[reference][0], lw=width, label=name)
         if name != reference:
             change = np.abs(misfit / misfits[reference][: len(misfit)] - 1)
-            right.semilogy(iterations, np.where(change > 0, change, np.nan), "o-", ms=4, color=f"C{i}", label=name)
+            look: dict[str, Any] = {"color": f"C{i}", "lw": width, "ms": 3 + width}
+            right.semilogy(iterations, np.where(change > 0, change, np.nan), "o-", **look, label=name)
     left.set(xlabel="iteration", ylabel="misfit of the mini-batch / the first", title="Misfit")
     right.set(xlabel="iteration", ylabel="relative difference", title=f"Difference of the misfit from {reference}")
     right.axhline(float(np.finfo(np.float32).eps), color="grey", ls=":", label="spacing of float32")
+    low, high = right.get_ylim()
+    right.set_ylim(min(low, 1e-8), max(10 * high, 1e-5))  # with room for the legend
     for ax in (left, right):
         ax.grid(alpha=0.3)
-        ax.legend()
+        ax.legend(loc="upper right")
     results.write_figure("misfits", figure)
 
 

@@ -199,7 +199,10 @@ def compare(preset: Preset, results: common.Results) -> None:
         misfits[name] = float(jf.misfits.l2(data, observed))
         gathers[name] = np.asarray(data[middle])
 
-    common.draw_models(results, true, start, final, preset.spacing, survey)
+    common.draw_models(results, true, start, final, preset.spacing)
+    sources, receivers = survey.source[:, 0], survey.receiver[0]
+    ax = jf.plot.model(true, preset.spacing, survey_sources=sources, survey_receivers=receivers)
+    results.write_figure("survey", ax.figure)
     common.draw_residuals(
         results, gathers, simulator.grid.dt, np.asarray(survey.receiver[middle, :, 1]), preset.frequencies[-1]
     )
