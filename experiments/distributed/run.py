@@ -502,7 +502,9 @@ def draw_misfits(results: common.Results, misfits: dict[str, Array]) -> None:
             look: dict[str, Any] = {"color": f"C{i}", "lw": width, "ms": 3 + width}
             right.semilogy(iterations, np.where(change > 0, change, np.nan), "o-", **look, label=name)
     left.set(xlabel="iteration", ylabel="misfit of the mini-batch / the first", title="Misfit")
-    right.set(xlabel="iteration", ylabel="relative difference (gaps: 0)", title=f"Difference of the misfit from {reference}")
+    right.set(
+        xlabel="iteration", ylabel="relative difference (gaps: 0)", title=f"Difference of the misfit from {reference}"
+    )
     right.axhline(float(np.finfo(np.float32).eps), color="grey", ls=":", label="spacing of float32")
     low, high = right.get_ylim()
     right.set_ylim(min(low, 1e-8), max(10 * high, 1e-5))  # with room for the legend
