@@ -84,13 +84,13 @@ class Deal:
         order = np.concatenate([order, np.repeat(order[:1], fill)])
 
         def placed(x, rows):
-            return self._placed((n + fill, *x.shape[1:]), True, lambda some: rows(x, order[some]))
+            return self._placed((n + fill, *x.shape[1:]), lambda some: rows(x, order[some]))
 
         shots = jax.tree.map(lambda x: placed(x, _rows), self.shots._replace(observed=None))
         if self.shots.observed is not None:
             shots = shots._replace(observed=placed(self.shots.observed, self._read))
         counts = np.arange(n + fill) < n
-        return shots._replace(counts=self._placed(counts.shape, True, lambda some: counts[some])) if fill else shots
+        return shots._replace(counts=self._placed(counts.shape, lambda some: counts[some])) if fill else shots
 
     def _read(self, observed: Any, order: np.ndarray) -> Any:
         rows = _rows(observed, order)
@@ -100,25 +100,28 @@ class Deal:
 
     def place(self, model: Any) -> Any:
         """A model where it will be computed with: the same on all devices."""
-        there = None if self.layout.mesh is None else NamedSharding(self.layout.mesh, PartitionSpec())
+        mesh = self.layout.mesh
+        if self.traced or mesh is None:
+            return jax.tree.map(_as_array, model)
+        everywhere = NamedSharding(mesh, PartitionSpec())
 
         def place(x):
-            if isinstance(x, jax.Array) and there is not None and x.sharding.is_equivalent_to(there, x.ndim):
+            if isinstance(x, jax.Array) and x.sharding == everywhere:  # not only equivalent: that is another program
                 return x
-            return self._placed(x.shape, False, lambda some: x[some])
+            whole = _as_array(x) if getattr(x, "is_fully_addressable", True) else np.asarray(x)
+            return jax.make_array_from_callback(x.shape, everywhere, lambda _: whole)
 
-        return model if self.traced else jax.tree.map(place, model)
+        return jax.tree.map(place, model)
 
-    def _placed(self, shape: tuple[int, ...], split: bool, part: Callable[[Any], Any]) -> Any:
-        """An array of which each device gets its share of shots, or all; ``part(slice)`` are its rows."""
+    def _placed(self, shape: tuple[int, ...], part: Callable[[Any], Any]) -> Any:
+        """An array of which each device gets its share of shots; ``part(slice)`` are its rows."""
         if self.traced or self.layout.mesh is None:
             return _as_array(part(slice(None)))
-        sharding = NamedSharding(self.layout.mesh, PartitionSpec("shots") if split else PartitionSpec())
 
         def rows(index: Any) -> jax.Array:
             return _as_array(part(index[0]))
 
-        return jax.make_array_from_callback(shape, sharding, rows)
+        return jax.make_array_from_callback(shape, NamedSharding(self.layout.mesh, PartitionSpec("shots")), rows)
 
 
 def deal(

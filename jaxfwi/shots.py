@@ -169,7 +169,7 @@ def estimate_memory(
         raise ValueError("estimate_memory needs to know its arguments: call it outside of jit, grad and vmap.")
     data_of = one_of(simulator, model, dealt)
     program, of_shot = (modelled, data_of) if misfit is None else (in_one_program, Gradient(data_of, misfit))
-    one = budget.of(_compiled(program, of_shot, dealt, model, dealt.take()))
+    one = budget.of(_compiled(program, of_shot, dealt, dealt.place(model), dealt.take()))
     return budget.Memory(*(dealt.cores * bytes for bytes in one))
 
 

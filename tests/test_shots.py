@@ -213,6 +213,19 @@ def test_memory_is_told_as_it_is_taken(monkeypatch):
     assert without.result == pytest.approx(observed.nbytes, abs=64)
 
 
+@pytest.mark.parametrize("devices", [1, None], ids=str)
+def test_asking_for_memory_compiles_the_program_of_the_run(devices):
+    simulator, start, _ = LINE
+    survey, observed, _ = expected(LINE, 5)
+    misfit(LINE, survey[:2], observed[:2], devices=devices)
+    jf.estimate_memory(simulator, start, survey, jf.misfits.l2, devices=devices)
+    models = start, jax.tree.map(jnp.asarray, start)
+    with compilations() as count:
+        for model in models:
+            misfit((simulator, model, None), survey, observed, devices=devices)
+    assert count() == 0
+
+
 def test_a_run_that_cannot_fit_says_so(monkeypatch):
     survey, observed, reference = expected(LINE, 8)
     need = jf.estimate_memory(LINE[0], LINE[1], survey, jf.misfits.l2, devices=1)
