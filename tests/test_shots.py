@@ -7,6 +7,7 @@ import sys
 import textwrap
 import threading
 from dataclasses import replace
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -184,6 +185,73 @@ def on_devices(number, program):
 @pytest.mark.telling
 def test_devices():
     on_devices(8, "test_shots.check_devices()")
+
+
+PROCESSES = """
+    import sys
+    import jax, numpy as np, optax
+    import jaxfwi as jf
+
+    jax.config.update("jax_enable_x64", True)
+    jf.hosts.start()
+    import test_shots
+    from test_shots import LINE, spread
+
+    folder, read = sys.argv[1], []
+
+    class File(test_shots.File):
+        def __getitem__(self, index):
+            read.extend(index.tolist())
+            return super().__getitem__(index)
+
+    survey = spread(LINE[0], 7)
+    file = File(np.load(folder + "/observed.npy", mmap_mode="r"))
+    devices = jax.devices()
+    value, gradient = jf.misfit_and_gradient(LINE[0], jf.misfits.l2, LINE[1], survey, file, devices=devices)
+    own, n = sorted(set(read)), jax.process_index()
+    assert own == ([0, 1, 2, 3], [0, 4, 5, 6])[n], own  # the first of them again fills up the last share
+    # a mask and bounds as a user has them, on one process; an optimiser with a line search, its state taken up again
+    options = {"mask": jf.Acoustic(vp=np.arange(60) > 2), "bounds": (jf.Acoustic(vp=1500.0), None), "seed": 1}
+    options |= {"optimizer": optax.lbfgs(), "shots_per_iteration": 5, "devices": devices}
+    first = next(jf.invert(*LINE[:2], survey, file, iterations=2, **options))
+    last = [*jf.invert(*LINE[:2], survey, file, iterations=2, resume=first, **options)][-1]
+    # each process models its own shots
+    mine = jf.hosts.share(7)
+    data = jf.simulate(LINE[0], LINE[2], survey[mine])
+    try:
+        jf.simulate(LINE[0], LINE[2], survey, devices=devices)
+    except ValueError as error:
+        assert "each models its own shots" in str(error)
+    results = {"value": value, "gradient": gradient.vp, "model": last.model.vp, "mine": mine, "data": data}
+    np.savez(f"{folder}/{n}.npz", **{name: np.asarray(x) for name, x in results.items()})
+"""
+
+
+def test_two_processes(tmp_path):
+    survey, observed, (value, gradient) = expected()
+    np.save(tmp_path / "observed.npy", observed)
+    (tmp_path / "script.py").write_text(textwrap.dedent(PROCESSES))
+    root = Path(__file__).resolve().parents[1]
+    paths = os.pathsep.join([str(root / "tests"), str(root)])
+    process = subprocess.run(
+        [sys.executable, root / "experiments/launch.py", "--processes", "2", tmp_path / "script.py", tmp_path],
+        env={**os.environ, "PYTHONPATH": paths},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert process.returncode == 0, process.stderr
+    options = {"optimizer": optax.lbfgs(), "shots_per_iteration": 5, "seed": 1, "iterations": 2, "devices": 1}
+    options |= {"mask": jf.Acoustic(vp=np.arange(60) > 2), "bounds": (jf.Acoustic(vp=1500.0), None)}
+    *_, last = jf.invert(*LINE[:2], survey, observed, **options)
+    modelled = []
+    for n in range(2):
+        theirs = np.load(tmp_path / f"{n}.npz")
+        check_same((theirs["value"], theirs["gradient"]), (np.asarray(value), gradient.vp))
+        check_same(theirs["model"], last.model.vp, 1e-11)
+        check_same(theirs["data"], observed[theirs["mine"]])
+        modelled += theirs["mine"].tolist()
+    assert modelled == list(range(7))
 
 
 def test_memory_follows_the_batch_and_not_the_survey():
