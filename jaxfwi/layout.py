@@ -72,8 +72,9 @@ class Deal:
     window: tuple[int, ...] | None
     cores: int
 
-    def take(self, indices: np.ndarray | None = None) -> Shots:
-        """All shots or some, where they will be computed; copies of the first fill up the last share.
+    def take(self, indices: np.ndarray | None = None) -> list[Shots]:
+        """All shots or some, where they will be computed: a share for each core, each of as many shots as a program
+        deals out evenly. Copies of the first shot fill up the last share.
 
         Of observed data outside jax, as a memory-mapped file, only these shots are read, and each host reads those of
         its own devices only.
@@ -82,15 +83,20 @@ class Deal:
         fill = -n % (self.cores * self.layout.shares)
         order = np.arange(n) if indices is None else np.asarray(indices)
         order = np.concatenate([order, np.repeat(order[:1], fill)])
+        counts = np.arange(n + fill) < n
+        return [
+            self._share(part, counted if fill else None)
+            for part, counted in zip(np.split(order, self.cores), np.split(counts, self.cores), strict=True)
+        ]
 
-        def placed(x, rows):
-            return self._placed((n + fill, *x.shape[1:]), lambda some: rows(x, order[some]))
+    def _share(self, order: np.ndarray, counts: np.ndarray | None) -> Shots:
+        def placed(x, rows=_rows):
+            return self._placed((len(order), *x.shape[1:]), lambda some: rows(x, order[some]))
 
-        shots = jax.tree.map(lambda x: placed(x, _rows), self.shots._replace(observed=None))
+        shots = jax.tree.map(placed, self.shots._replace(observed=None))
         if self.shots.observed is not None:
             shots = shots._replace(observed=placed(self.shots.observed, self._read))
-        counts = np.arange(n + fill) < n
-        return shots._replace(counts=self._placed(counts.shape, lambda some: counts[some])) if fill else shots
+        return shots if counts is None else shots._replace(counts=self._placed(counts.shape, lambda some: counts[some]))
 
     def _read(self, observed: Any, order: np.ndarray) -> Any:
         rows = _rows(observed, order)

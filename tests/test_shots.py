@@ -334,7 +334,7 @@ def test_batches_are_chosen_by_the_compiled_program(monkeypatch):
     sizes = [jf.estimate_memory(simulator, start, survey, jf.misfits.l2, devices=1, batch=n)[1:] for n in (1, 2, 4)]
     one, two, four = map(sum, sizes)
     monkeypatch.setattr(budget, "_free", lambda device: (one + 3.5 * (two - one)) / 0.9)  # room for four
-    chosen = budget.of(shots._compiled(shots.in_one_program, of_shot, dealt, start, dealt.take()))
+    chosen = budget.of(shots._compiled(shots.in_one_program, of_shot, dealt, start, dealt.take()[0]))
     # by the estimate 129 kB, and 67 kB for two at once
     assert sum(chosen[1:]) == pytest.approx(four, rel=0.1)
     monkeypatch.setattr(budget, "_free", lambda device: 2**40)
@@ -356,7 +356,7 @@ class File:
 
 def test_an_iteration_reads_its_mini_batch_alone():
     survey, observed, _ = expected()
-    options = {"optimizer": optax.adam(5.0), "iterations": 4, "shots_per_iteration": 3, "seed": 1}
+    options = {"optimizer": optax.adam(5.0), "iterations": 4, "shots_per_iteration": 3, "seed": 1, "devices": 1}
     file = File(observed)
     states = list(jf.invert(*LINE[:2], survey, file, **options))
     assert file.read == [inversion.mini_batch(7, 3, i, 1).tolist() for i in range(4)]
