@@ -42,7 +42,9 @@ def main(run: Callable[[T], object], options: type[T]) -> None:
     try:
         run(tyro.cli(options, description=options.__doc__))
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {error}", file=sys.stderr, flush=True)
+        if jax.distributed.is_initialized():
+            os._exit(2)  # an orderly end would wait for the other processes, which may not have met the error
         sys.exit(2)
 
 

@@ -10,7 +10,7 @@ nodes, at 4 points per wavelength and more; it does not fall with finer grids.
 import itertools
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -109,7 +109,7 @@ def _folds(odd: bool, half: bool) -> np.ndarray:
     return out
 
 
-def shift(coupling: Coupling, origin: Sequence[Any], shape: tuple[int, ...]) -> Coupling:
+def shift(coupling: Coupling, origin: Sequence[int | Array], shape: tuple[int, ...]) -> Coupling:
     """The same coupling on another window: node `origin` becomes node 0; nodes outside `shape` lose their weight."""
     index = tuple(i - o for i, o in zip(coupling.place, origin, strict=True))
     inside = jnp.stack([(i >= 0) & (i < n) for i, n in zip(index, shape, strict=True)]).all(axis=0)

@@ -141,14 +141,14 @@ def invert(
 
 def _iterate(simulator, of_shot, optimizer, dealt, state, size, iterations, seed, limits) -> Iterator[InversionState]:
     n = len(dealt.shots.survey)
-    shots = dealt.take() if size == n else None
+    all_shots = dealt.take() if size == n else None
     while state.iteration < iterations:
         i = int(state.iteration)
-        some = dealt.take(mini_batch(n, size, i, seed)) if shots is None else shots
+        shots = all_shots or dealt.take(mini_batch(n, size, i, seed))
         unknowns = dealt.place(state.model)
-        value, gradient = total(of_shot, dealt, unknowns, some)
+        value, gradient = total(of_shot, dealt, unknowns, shots)
         gradient, model, optimizer_state = _update(
-            optimizer, of_shot, dealt.layout, unknowns, state.optimizer_state, value, gradient, some, limits
+            optimizer, of_shot, dealt.layout, unknowns, state.optimizer_state, value, gradient, shots, limits
         )
         if not bool(jnp.isfinite(value)):
             raise FloatingPointError(
@@ -181,10 +181,11 @@ def mini_batch(shots: int, size: int, iteration: int, seed: int) -> np.ndarray:
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1, 2))
-def _update(optimizer, of_shot, layout, model, optimizer_state, value, gradient, shots, limits):
+def _update(optimizer, of_shot, layout, model, optimizer_state, value, gradient, parts, limits):
     mask, lower, upper = limits
 
     def value_and_gradient(model):
+        shots = jax.tree.map(lambda *x: jnp.concatenate(x), *parts)
         value, gradient = in_one_program(of_shot, layout, model, shots)
         return value, _masked(gradient, mask)
 

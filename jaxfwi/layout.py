@@ -72,8 +72,9 @@ class Deal:
     window: tuple[int, ...] | None
     cores: int
 
-    def take(self, indices: np.ndarray | None = None) -> Shots:
-        """All shots or some, where they will be computed; copies of the first fill up the last share.
+    def take(self, indices: np.ndarray | None = None) -> list[Shots]:
+        """All shots or some, where they will be computed: a share for each core, each of as many shots as a program
+        deals out evenly. Copies of the first shot fill up the last share.
 
         Of observed data outside jax, as a memory-mapped file, only these shots are read, and each host reads those of
         its own devices only.
@@ -82,15 +83,20 @@ class Deal:
         fill = -n % (self.cores * self.layout.shares)
         order = np.arange(n) if indices is None else np.asarray(indices)
         order = np.concatenate([order, np.repeat(order[:1], fill)])
+        counts = np.arange(n + fill) < n
+        return [
+            self._share(part, counted if fill else None)
+            for part, counted in zip(np.split(order, self.cores), np.split(counts, self.cores), strict=True)
+        ]
 
-        def placed(x, rows):
-            return self._placed((n + fill, *x.shape[1:]), True, lambda some: rows(x, order[some]))
+    def _share(self, order: np.ndarray, counts: np.ndarray | None) -> Shots:
+        def placed(x, rows=_rows):
+            return self._placed((len(order), *x.shape[1:]), lambda some: rows(x, order[some]))
 
-        shots = jax.tree.map(lambda x: placed(x, _rows), self.shots._replace(observed=None))
+        shots = jax.tree.map(placed, self.shots._replace(observed=None))
         if self.shots.observed is not None:
             shots = shots._replace(observed=placed(self.shots.observed, self._read))
-        counts = np.arange(n + fill) < n
-        return shots._replace(counts=self._placed(counts.shape, True, lambda some: counts[some])) if fill else shots
+        return shots if counts is None else shots._replace(counts=self._placed(counts.shape, lambda some: counts[some]))
 
     def _read(self, observed: Any, order: np.ndarray) -> Any:
         rows = _rows(observed, order)
@@ -100,27 +106,28 @@ class Deal:
 
     def place(self, model: Any) -> Any:
         """A model where it will be computed with: the same on all devices."""
-        there = None if self.layout.mesh is None else NamedSharding(self.layout.mesh, PartitionSpec())
+        mesh = self.layout.mesh
+        if self.traced or mesh is None:
+            return jax.tree.map(_as_array, model)
+        everywhere = NamedSharding(mesh, PartitionSpec())
 
         def place(x):
-            # only where it was placed like this before: an equivalent place under another name makes another program
-            before = x.sharding if isinstance(x, jax.Array) and isinstance(x.sharding, NamedSharding) else None
-            if before is not None and there is not None and before.is_equivalent_to(there, x.ndim):
+            if isinstance(x, jax.Array) and x.sharding == everywhere:  # not only equivalent: that is another program
                 return x
-            return self._placed(x.shape, False, lambda some: x[some])
+            whole = _as_array(x) if getattr(x, "is_fully_addressable", True) else np.asarray(x)
+            return jax.make_array_from_callback(x.shape, everywhere, lambda _: whole)
 
-        return model if self.traced else jax.tree.map(place, model)
+        return jax.tree.map(place, model)
 
-    def _placed(self, shape: tuple[int, ...], split: bool, part: Callable[[Any], Any]) -> Any:
-        """An array of which each device gets its share of shots, or all; ``part(slice)`` are its rows."""
+    def _placed(self, shape: tuple[int, ...], part: Callable[[Any], Any]) -> Any:
+        """An array of which each device gets its share of shots; ``part(slice)`` are its rows."""
         if self.traced or self.layout.mesh is None:
             return _as_array(part(slice(None)))
-        sharding = NamedSharding(self.layout.mesh, PartitionSpec("shots") if split else PartitionSpec())
 
         def rows(index: Any) -> jax.Array:
             return _as_array(part(index[0]))
 
-        return jax.make_array_from_callback(shape, sharding, rows)
+        return jax.make_array_from_callback(shape, NamedSharding(self.layout.mesh, PartitionSpec("shots")), rows)
 
 
 def deal(

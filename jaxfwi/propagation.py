@@ -135,14 +135,10 @@ class Propagation:
         owned = [slice(s.start, s.stop - h) for s, h in zip(self.frame.model, half, strict=True)]
         return self.frame.along_split(owned)
 
-    def half(self, name: str) -> tuple[bool, ...]:
-        """Per axis, whether a coefficient's values lie half-way between nodes."""
-        ndim = self.frame.grid.ndim
-        return self.equation.halves(ndim).get(name, (False,) * ndim)
-
     def owned_coefficients(self, name: str) -> Region:
-        """The cells of a coefficient that depend on nothing but the model."""
-        return self.owned(self.half(name))
+        """The same of a coefficient."""
+        ndim = self.frame.grid.ndim
+        return self.owned(self.equation.halves(ndim).get(name, (False,) * ndim))
 
     @property
     def window(self) -> "Window":
@@ -254,10 +250,10 @@ class Window:
         here = frame.split.outermost(far) if ring.axis == frame.split.axis else frame.within(0)
         return jnp.where(here, piece, part(wave, start, piece.shape))
 
-    def blank(self, x: Array, margin: int, half: bool = False) -> Array:
-        """An array as long as the block along a split axis, put to zero more than `margin` cells beyond the model."""
+    def blank(self, x: Array) -> Array:
+        """An array on the window, put to zero where a block reaches beyond the ring."""
         frame = self.propagation.frame
-        return x if frame.split is None or self.whole else jnp.where(frame.within(margin, half), x, 0.0)
+        return x if frame.split is None or self.whole else jnp.where(frame.within(frame.reach), x, 0.0)
 
     def crop(self, state: State) -> State:
         """The waves on the window, or their cotangents (which in the ring meet a step that is wrong there: `uncrop`
@@ -268,8 +264,7 @@ class Window:
     def last(self, state: State) -> State:
         """The state that the rebuild starts from."""
         state = self.crop(state)
-        reach = self.propagation.frame.reach
-        return State({name: self.blank(x, reach) for name, x in state.waves.items()}, state.memory)
+        return State({name: self.blank(x) for name, x in state.waves.items()}, state.memory)
 
     def crop_inputs(self, places: Places, inputs: Inputs) -> Near:
         """Coefficients and sources on the window."""
@@ -284,18 +279,20 @@ class Window:
             for name, (place, weight) in source.items():
                 cell = place[frame.split.axis]
                 source[name] = Coupling(place, jnp.where((cell >= start) & (cell < stop), weight, 0.0))
-        return Near({name: self.blank(x[self.box], frame.reach) for name, x in inputs.coefficients.items()}, source)
+        return Near({name: self.blank(x[self.box]) for name, x in inputs.coefficients.items()}, source)
 
     def uncrop(self, cropped: dict[str, Array], like: dict[str, Array]) -> dict[str, Array]:
-        """Cotangents of coefficients on the padded grid: the window's where they are right, zero elsewhere."""
+        """Cotangents of coefficients on the padded grid: the window's where they are right, zero elsewhere.
+
+        Those of all of a block along a split axis, right or not: coefficients do not depend on a model there.
+        """
         if self.whole:
             return cropped
-        out, axis = {}, self.propagation.frame.split_axis
+        out = {}
         for name, x in like.items():
             owned = self.propagation.owned_coefficients(name)
             inner = tuple(slice(s.start - b.start, s.stop - b.start) for s, b in zip(owned, self.box, strict=True))
-            half = axis is not None and self.propagation.half(name)[axis]
-            out[name] = self.blank(jnp.zeros_like(x).at[owned].set(cropped[name][inner]), 0, half)
+            out[name] = jnp.zeros_like(x).at[owned].set(cropped[name][inner])
         return out
 
     def ring(self, stage: Stage, state: State) -> Array:

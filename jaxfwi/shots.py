@@ -159,18 +159,19 @@ def estimate_memory(
     True
     """
     survey = admit(simulator, model, survey)
-    observed = None
-    if misfit is not None:
-        samples = (survey.receiver.shape[1], len(simulator.fields(type(model))[1]))
-        shape, dtype = (len(survey), simulator.grid.nt, *samples), jnp.result_type(*jax.tree.leaves(model))
-        observed = np.broadcast_to(np.zeros((), dtype), shape)
-    dealt = deal(simulator, model, survey, observed, batch=batch, devices=devices, aperture=aperture, domains=domains)
+    dealt = deal(simulator, model, survey, batch=batch, devices=devices, aperture=aperture, domains=domains)
     if dealt.traced:
         raise ValueError("estimate_memory needs to know its arguments: call it outside of jit, grad and vmap.")
-    data_of = one_of(simulator, model, dealt)
-    program, of_shot = (modelled, data_of) if misfit is None else (in_one_program, Gradient(data_of, misfit))
-    one = budget.of(_compiled(program, of_shot, dealt, dealt.place(model), dealt.take()))
-    return budget.Memory(*(dealt.cores * bytes for bytes in one))
+    program, of_shot = modelled, one_of(simulator, model, dealt)
+    shots = dealt.take()[0]
+    if misfit is not None:
+        program, of_shot = in_one_program, Gradient(of_shot, misfit)
+        samples = (survey.receiver.shape[1], len(simulator.fields(type(model))[1]))
+        shape, dtype = (len(shots.survey), simulator.grid.nt, *samples), jnp.result_type(*jax.tree.leaves(model))
+        there = None if dealt.layout.mesh is None else shots.survey.wavelet.sharding
+        shots = shots._replace(observed=jax.ShapeDtypeStruct(shape, dtype, sharding=there))
+    one = budget.of(_compiled(program, of_shot, dealt, dealt.place(model), shots))
+    return budget.Memory(*(dealt.cores * size for size in one))
 
 
 def admit(simulator: Simulator, model: WaveEquation, survey: Survey) -> Survey:
@@ -258,46 +259,37 @@ class Gradient:
         return value, pull(slope)[0]
 
 
-def total(of_shot: Callable[[Any, Shots], Any], dealt: Deal, shared: Any, shots: Shots) -> Any:
+def total(of_shot: Callable[[Any, Shots], Any], dealt: Deal, shared: Any, parts: list[Shots]) -> Any:
     """The sum over shots of ``of_shot(shared, shot)``, a PyTree; `shared` is a model, or a PyTree of several."""
-    return run(in_one_program, of_shot, dealt, shared, shots, lambda parts: functools.reduce(_add, parts))
+    return run(in_one_program, of_shot, dealt, shared, parts, lambda sums: functools.reduce(_add, sums))
 
 
-def run(program: Any, of_shot: Any, dealt: Deal, shared: Any, shots: Shots, together: Callable[[list], Any]) -> Any:
-    """What `program` makes of shots that were dealt out; `together` puts the results of several cores together."""
+def run(
+    program: Any, of_shot: Any, dealt: Deal, shared: Any, parts: list[Shots], together: Callable[[list], Any]
+) -> Any:
+    """What `program` makes of the parts that shots were dealt out in; `together` puts their results together."""
     if dealt.traced:
-        return program(of_shot, dealt.layout, shared, shots)
+        return program(of_shot, dealt.layout, shared, parts[0])
     shared = dealt.place(shared)
-    compiled = _compiled(program, of_shot, dealt, shared, shots)
+    compiled = _compiled(program, of_shot, dealt, shared, parts[0])
     at_once = budget.fitting(budget.of(compiled), dealt.device, dealt.cores)
-    if dealt.cores == 1:
-        return compiled(shared, shots)
+    if len(parts) == 1:
+        return compiled(shared, parts[0])
     # a program of jax runs on the core of the thread that calls it, whatever else runs on the same device
     with ThreadPoolExecutor(at_once) as threads:
-        parts = threads.map(lambda part: jax.block_until_ready(compiled(shared, part)), _shares(shots, dealt.cores))
-        return together(list(parts))
+        return together(list(threads.map(lambda part: jax.block_until_ready(compiled(shared, part)), parts)))
 
 
 def _compiled(program: Any, of_shot: Any, dealt: Deal, shared: Any, shots: Shots) -> Any:
-    """The program for one share of the shots, with the batch chosen if need be. jax keeps what it has compiled."""
-    layout, shots = dealt.layout, _shares(shots, dealt.cores)[0]
+    """The program for a core's share of the shots, with the batch chosen if need be. jax keeps what it has compiled."""
 
     def with_batch(batch):
-        return program.lower(of_shot, replace(layout, batch=batch), shared, shots).compile()
+        return program.lower(of_shot, replace(dealt.layout, batch=batch), shared, shots).compile()
 
-    if layout.batch is not None:
-        return with_batch(layout.batch)
-    most = len(shots.survey) // layout.shares
+    if dealt.layout.batch is not None:
+        return with_batch(dealt.layout.batch)
+    most = len(shots.survey) // dealt.layout.shares
     return with_batch(budget.largest_batch(lambda batch: budget.of(with_batch(batch)), most, dealt.device))
-
-
-def _shares(shots: Shots, shares: int) -> list[Shots]:
-    size = len(shots.survey) // shares
-    return (
-        [jax.tree.map(lambda x, i=i: x[i * size : (i + 1) * size], shots) for i in range(shares)]
-        if shares > 1
-        else [shots]
-    )
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
@@ -316,15 +308,14 @@ def in_one_program(of_shot: Callable[[Any, Shots], Any], layout: Layout, shared:
     """The sum over shots as a part of a larger program."""
 
     def of_shots(shared, shots):
-        total = _sum_on_one(of_shot, layout.batch, shared, shots)
-        return total if layout.mesh is None else jax.tree.map(lambda x: jax.lax.psum(x, "shots"), total)
+        out = _sum_on_one(of_shot, layout.batch, shared, shots)
+        return out if layout.mesh is None else jax.tree.map(lambda x: jax.lax.psum(x, "shots"), out)
 
     if layout.split is None:
         return _on_devices(of_shots, layout, PartitionSpec())(shared, shots)
     assert isinstance(of_shot, Gradient)
     coefficients, pull = jax.vjp(of_shot.data_of.prepared, shared)
-    out = (PartitionSpec(), layout.split.spec)
-    value, slope = _on_devices(of_shots, layout, out)(coefficients, shots)
+    value, slope = _on_devices(of_shots, layout, (PartitionSpec(), layout.split.spec))(coefficients, shots)
     return value, pull(slope)[0]
 
 
