@@ -5,6 +5,7 @@ An experiment is a script: it puts this file's folder on its path, describes its
 """
 
 import contextlib
+import dataclasses
 import gc
 import io
 import json
@@ -16,7 +17,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import jax
 import numpy as np
@@ -30,7 +31,6 @@ from PIL import Image
 import jaxfwi as jf
 
 T = TypeVar("T")
-FloatArray = NDArray[np.floating[Any]]
 
 
 class UserError(Exception):
@@ -42,9 +42,7 @@ def main(run: Callable[[T], object], options: type[T]) -> None:
     try:
         run(tyro.cli(options, description=options.__doc__))
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr, flush=True)
-        if jax.distributed.is_initialized():
-            os._exit(2)  # an orderly end would wait for the other processes, which may not have met the error
+        print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
 
 
@@ -114,7 +112,8 @@ class Results:
         buffer = io.BytesIO()
         figure.figure.savefig(buffer, format="png", dpi=dpi)
         with self.written(f"figures/{name}.png") as path:
-            Image.open(buffer).convert("RGB").quantize(256, Image.Quantize.MAXCOVERAGE).save(path, optimize=True)
+            image = Image.open(buffer).convert("RGB")
+            image.quantize(256, Image.Quantize.MAXCOVERAGE, kmeans=1).save(path, optimize=True)
 
     def add_metrics(self, **values: Any) -> None:
         """Add a line to ``metrics.jsonl``, in one write."""
@@ -223,6 +222,30 @@ def _high_water_mark() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
+def draw_models(results: Results, true: NDArray[Any], start: NDArray[Any], final: NDArray[Any], spacing: float) -> None:
+    """``result.png``: true model, start and result on one scale, and their errors."""
+    images = {"true": true, "start": start, "result": final}
+    figure = jf.plot.compare(images, spacing, difference_to="true", symmetric=False, label="vp (m/s)")
+    results.write_figure("result", figure)
+
+
+def draw_residuals(
+    results: Results, gathers: dict[str, NDArray[Any]], dt: float, receiver_x: NDArray[Any], frequency: float
+) -> None:
+    """``data.png``: one shot's observed data, and what start and result leave of them, on one scale."""
+    limit = float(np.percentile(np.abs(gathers["observed"]), 98))
+    panels = {
+        "observed": gathers["observed"],
+        "observed - start": gathers["observed"] - gathers["start"],
+        "observed - result": gathers["observed"] - gathers["result"],
+    }
+    figure = Figure(figsize=(12, 5), layout="constrained")
+    for ax, (name, data) in zip(figure.subplots(1, 3, sharey=True), panels.items(), strict=True):
+        jf.plot.gather(data[..., 0], dt, ax, receiver_x=receiver_x, title=name, clim=(-limit, limit))
+    figure.suptitle(f"the middle shot at {frequency:g} Hz, one scale (98th percentile of the observed)")
+    results.write_figure("data", figure)
+
+
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """A Markdown table that reads well on a terminal too: the first column to the left, the others to the right."""
     cells = [list(head), *map(list, rows)]
@@ -274,7 +297,48 @@ def check_spacing(spacing: float | None) -> float:
     return spacing
 
 
-def fixed_cells(true: FloatArray) -> NDArray[np.bool_]:
+class ModelOptions(Protocol):
+    """The part of a command line that says which model."""
+
+    @property
+    def vp(self) -> Path | None: ...
+    @property
+    def start(self) -> Path | None: ...
+    @property
+    def spacing(self) -> float | None: ...
+
+
+def true_and_start(
+    options: ModelOptions, shape: tuple[int, int], spacing: float, smoothing: float
+) -> tuple[NDArray[np.float32], NDArray[np.float32], float]:
+    """The true and the starting velocity, and the metres between their cells: of the user's files, or our own.
+
+    Args:
+        options: the user's.
+        shape, spacing: of the Marmousi-like section where no file is given.
+        smoothing: standard deviation in metres of the Gaussian that makes the start where no file is given.
+    """
+    if options.vp is None:
+        if options.spacing is not None or options.start is not None:
+            raise UserError("--spacing and --start go with a model of your own: give --vp FILE too.")
+        true = jf.models.marmousi_like(shape, spacing).astype(np.float32)
+    else:
+        spacing = check_spacing(options.spacing)
+        true = load_model(options.vp, "--vp")
+    if options.start is None:
+        return true, jf.models.smooth(true, smoothing / spacing, keep=fixed_cells(true)).astype(np.float32), spacing
+    return true, load_model(options.start, "--start", shape=true.shape), spacing
+
+
+def read_config(results: Results, kind: type[T]) -> T:
+    """What stage make resolved and wrote to ``config.json``, as `kind`, a dataclass."""
+    results.need("config.json", "make")
+    config = results.read_json("config.json")
+    values = {field.name: config[field.name] for field in dataclasses.fields(kind)}  # pyright: ignore[reportArgumentType]
+    return kind(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
+
+
+def fixed_cells(true: NDArray[Any]) -> NDArray[np.bool_]:
     """Cells that are known and not inverted for: the water, or on land the rows of the sources."""
     water = jf.models.water_mask(true)
     if not water.any():
@@ -282,31 +346,32 @@ def fixed_cells(true: FloatArray) -> NDArray[np.bool_]:
     return water
 
 
-def model_error(vp: Any, true: FloatArray) -> float:
-    """Relative L2 error below the water, in per cent."""
-    rock = ~fixed_cells(true)
-    return float(100.0 * np.linalg.norm((np.asarray(vp) - true)[rock]) / np.linalg.norm(true[rock]))
+def model_error(vp: Any, true: NDArray[Any], cells: NDArray[np.bool_]) -> float:
+    """Relative L2 error in these cells, in per cent."""
+    return float(100.0 * np.linalg.norm((np.asarray(vp) - true)[cells]) / np.linalg.norm(true[cells]))
 
 
-def draw_models(results: Results, true: FloatArray, start: FloatArray, final: FloatArray, spacing: float) -> None:
-    """``result.png``: true model, start and result on one scale, and their errors."""
-    images = {"true": true, "start": start, "result": final}
-    figure = jf.plot.compare(images, spacing, difference_to="true", symmetric=False, label="vp (m/s)")
-    results.write_figure("result", figure)
+def draw_convergence(results: Results, metrics: list[dict[str, Any]], error: float, where: str) -> None:
+    """``figures/convergence.png``: misfit and model error by iteration, of lines with "frequency" and these.
 
-
-def draw_residuals(
-    results: Results, gathers: dict[str, FloatArray], dt: float, receiver_x: FloatArray, frequency: float
-) -> None:
-    """``data.png``: one shot's observed data, and what start and result leave of them, on one scale."""
-    limit = float(np.percentile(np.abs(gathers["observed"]), 98))
-    panels = {
-        "observed": gathers["observed"],
-        "observed - start": gathers["observed"] - gathers["start"],
-        "observed - result": gathers["observed"] - gathers["result"],
-    }
-    figure = Figure(figsize=(12, 5), layout="constrained")
-    for ax, (name, data) in zip(figure.subplots(1, 3, sharey=True), panels.items(), strict=True):
-        jf.plot.gather(data[..., 0], dt, ax, receiver_x=receiver_x, title=name, clim=(-limit, limit))
-    figure.suptitle(f"the middle shot at {frequency:g} Hz, one scale (98th percentile of the observed)")
-    results.write_figure("data", figure)
+    Args:
+        results: the folder.
+        metrics: one line an iteration.
+        error: the starting model's, in per cent.
+        where: the cells that the model error is of.
+    """
+    figure = Figure(figsize=(10, 4), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    start = 0
+    for frequency in dict.fromkeys(m["frequency"] for m in metrics):
+        misfit = [m["misfit"] for m in metrics if m["frequency"] == frequency]
+        iterations = np.arange(start, start + len(misfit))
+        left.semilogy(iterations, np.asarray(misfit) / misfit[0], label=f"{frequency:g} Hz")
+        start += len(misfit)
+    left.set(xlabel="iteration", ylabel="misfit of the mini-batch / that band's first", title="data")
+    left.legend()
+    right.plot([error, *(m["model_error"] for m in metrics)])
+    right.set(xlabel="iteration", ylabel=f"relative L2 error {where} (%)", title="model")
+    for ax in (left, right):
+        ax.grid(alpha=0.3)
+    results.write_figure("convergence", figure)

@@ -34,6 +34,7 @@ Name = Literal["1_device", "2_devices", "4_devices", "2_processes"]
 Task = Literal["model", "invert"]
 
 LAUNCH = Path(__file__).resolve().parents[1] / "launch.py"
+FIGURES = ("result", "data", "gradients", "misfits")
 ROUNDING = 1e-6  # relative, float32: what data, the first misfit and the first gradient may differ by
 
 
@@ -124,9 +125,9 @@ def main(options: Options) -> None:
             make(options, results)
         if options.stage in ("model", "invert", "all"):
             tasks: tuple[Task, ...] = ("model", "invert") if options.stage == "all" else (options.stage,)
-            work(load_preset(results), results, tasks)
+            work(common.read_config(results, Preset), results, tasks)
         if options.stage in ("compare", "all"):
-            compare(load_preset(results), results)
+            compare(common.read_config(results, Preset), results)
     usage = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
     cpu = sum(u.ru_utime + u.ru_stime for u in usage)
     print(f"{time.perf_counter() - begin:.0f} seconds, {cpu:.0f} of processor time. Results are in {results.folder}.")
@@ -135,18 +136,8 @@ def main(options: Options) -> None:
 def make(options: Options, results: common.Results) -> None:
     """The true and the starting model, and the resolved configuration."""
     preset = PRESETS[options.preset or "quick"]
-    if options.vp is None:
-        if options.spacing is not None or options.start is not None:
-            raise common.UserError("--spacing and --start go with a model of your own: give --vp FILE too.")
-        true = jf.models.marmousi_like(preset.shape, preset.spacing)
-    else:
-        spacing = common.check_spacing(options.spacing)
-        true = common.load_model(options.vp, "--vp")
-        preset = dataclasses.replace(preset, shape=true.shape, spacing=spacing)
-    if options.start is None:
-        start = jf.models.smooth(true, preset.smoothing / preset.spacing, keep=common.fixed_cells(true))
-    else:
-        start = common.load_model(options.start, "--start", shape=true.shape)
+    true, start, spacing = common.true_and_start(options, preset.shape, preset.spacing, preset.smoothing)
+    preset = dataclasses.replace(preset, shape=true.shape, spacing=spacing)
     changes = {name: getattr(options, name) for name in ("configurations", "iterations", "batch")}
     for name in ("iterations", "batch"):
         if changes[name] is not None and changes[name] < 1:
@@ -160,20 +151,20 @@ def make(options: Options, results: common.Results) -> None:
     )
     simulator, survey = acquisition(preset)
     simulator.admit(jf.Acoustic(vp=true), survey)
-    results.remove("metrics.jsonl", "observed_*.npy", "gradient_*.npy", "*final_vp*.npy", "model_*.json")
-    results.remove("invert_*.json", "summary.json", "table.md", "*.log", "figures/*.png")
+    remove(results, "model", "invert")
     results.write_json("config.json", {**dataclasses.asdict(options), **dataclasses.asdict(preset)})
     results.write_array("true_vp.npy", true)
     results.write_array("start_vp.npy", start)
 
 
-def load_preset(results: common.Results) -> Preset:
-    """What stage make resolved."""
-    results.need("config.json", "make")
-    config = results.read_json("config.json")
-    values: dict[str, Any] = {field.name: config[field.name] for field in dataclasses.fields(Preset)}
-    lists: dict[str, Any] = {name: tuple(value) for name, value in values.items() if isinstance(value, list)}
-    return Preset(**values | lists)
+def remove(results: common.Results, *tasks: Task) -> None:
+    """What earlier runs of these tasks left, and what was made of it."""
+    results.remove("final_vp.npy", "summary.json", "table.md", *(f"figures/{name}.png" for name in FIGURES))
+    for n in CONFIGURATIONS:
+        results.remove(f"{n}.log", f"invert_{n}_*.json", f"gradient_{n}.npy", f"final_vp_{n}.npy")
+        if "model" in tasks:
+            results.remove(f"model_{n}_*.json", f"observed_{n}.npy")
+    results.remove("metrics.jsonl")
 
 
 def acquisition(preset: Preset) -> tuple[jf.Simulator, jf.Survey]:
@@ -195,8 +186,7 @@ def acquisition(preset: Preset) -> tuple[jf.Simulator, jf.Survey]:
 
 def work(preset: Preset, results: common.Results, tasks: Sequence[Task]) -> None:
     """Start the workers of each configuration, one configuration after another."""
-    for task in tasks:
-        results.remove(f"{task}_*.json", *(("metrics.jsonl",) if task == "invert" else ("observed_*.npy",)))
+    remove(results, *tasks)
     bar = common.progress(preset.configurations, " and ".join(tasks))
     for name in bar:
         bar.set_postfix_str(name)
@@ -234,7 +224,7 @@ def worker(name: str, results: common.Results, tasks: Sequence[str]) -> None:
     do: dict[str, Callable[..., dict[str, Any]]] = {"model": model, "invert": invert}
     for task in tasks:
         begin = time.process_time()
-        cost = do[task](load_preset(results), results, name, devices)
+        cost = do[task](common.read_config(results, Preset), results, name, devices)
         cost |= {"devices": len(devices), "processes": jax.process_count()}
         cost |= {"cpu_seconds": time.process_time() - begin}
         results.write_json(f"{task}_{name}_{jax.process_index()}.json", cost)
@@ -324,7 +314,7 @@ def invert(preset: Preset, results: common.Results, name: str, devices: list) ->
             seconds.append(time.perf_counter() - begin)
             if jax.process_index() == 0:
                 values = {"misfit": np.asarray(state.misfit).item(), "seconds": seconds[-1]}
-                values["model_error"] = common.model_error(state.model.vp, true)
+                values["model_error"] = model_error(state.model.vp, true)
                 results.add_metrics(configuration=name, iteration=state.iteration, **values)
         return state
 
@@ -348,6 +338,11 @@ def invert(preset: Preset, results: common.Results, name: str, devices: list) ->
 def load(results: common.Results) -> tuple[Array, Array]:
     """True and starting model."""
     return np.load(results.need("true_vp.npy", "make")), np.load(results.need("start_vp.npy", "make"))
+
+
+def model_error(vp: Any, true: Array) -> float:
+    """Relative L2 error below the water, in per cent."""
+    return common.model_error(vp, true, ~common.fixed_cells(true))
 
 
 def compare(preset: Preset, results: common.Results) -> None:
@@ -388,8 +383,8 @@ def compare(preset: Preset, results: common.Results) -> None:
         shots[what] = np.asarray(jf.simulate(simulator, jf.Acoustic(vp=vp), survey[[middle]])[0])
     residual = {what: float(np.linalg.norm(shots[what] - shots["observed"])) for what in ("start", "result")}
     inversion = {
-        "model error at the start, %": common.model_error(start, true),
-        "model error at the end, %": common.model_error(finals[reference], true),
+        "model error at the start, %": model_error(start, true),
+        "model error at the end, %": model_error(finals[reference], true),
         "middle shot, residual at the end / start": residual["result"] / residual["start"],
         "gradients of one shot": len(misfits[reference]) * min(preset.shots_per_iteration, len(survey)),
     }
@@ -419,8 +414,8 @@ def compare(preset: Preset, results: common.Results) -> None:
     print(text)
     if not equal:
         print(f"Data, first misfit or first gradient differ by more than {ROUNDING:g}.")
-    for path in sorted(results.path("figures").glob("*.png")):
-        print(path)
+    for name in FIGURES:
+        print(results.path(f"figures/{name}.png"))
 
 
 def gather_costs(results: common.Results, task: str, name: str) -> dict[str, Any]:

@@ -19,7 +19,6 @@ jax.config.update("jax_num_cpu_devices", common.cores())
 import jax.numpy as jnp
 import numpy as np
 import optax
-from matplotlib.figure import Figure
 
 import jaxfwi as jf
 
@@ -81,39 +80,20 @@ def main(options: Options) -> None:
             make(options, results)
         for stage in (model_data, invert, compare):
             if options.stage in (stage.__name__.removesuffix("_data"), "all"):
-                stage(load_preset(results), results)
+                stage(common.read_config(results, Preset), results)
 
 
 def make(options: Options, results: common.Results) -> None:
     """The true and the starting model, and the resolved configuration."""
     preset = PRESETS[options.preset or "quick"]
-    if options.vp is None:
-        if options.spacing is not None or options.start is not None:
-            raise common.UserError("--spacing and --start go with a model of your own: give --vp FILE too.")
-        true = jf.models.marmousi_like(preset.shape, preset.spacing)
-    else:
-        spacing = common.check_spacing(options.spacing)
-        true = common.load_model(options.vp, "--vp")
-        preset = dataclasses.replace(preset, shape=true.shape, spacing=spacing)
-    if options.start is None:
-        start = jf.models.smooth(true, preset.smoothing / preset.spacing, keep=common.fixed_cells(true))
-    else:
-        start = common.load_model(options.start, "--start", shape=true.shape)
+    true, start, spacing = common.true_and_start(options, preset.shape, preset.spacing, preset.smoothing)
+    preset = dataclasses.replace(preset, shape=true.shape, spacing=spacing)
     slowest, fastest = min(true.min(), start.min()), max(true.max(), start.max())
     preset = dataclasses.replace(preset, slowest=0.95 * float(slowest), fastest=1.05 * float(fastest))
     results.remove("metrics.jsonl", "observed*.npy", "final_vp.npy", "cost.json", "summary.json", "figures/*.png")
     results.write_json("config.json", {**dataclasses.asdict(options), **dataclasses.asdict(preset)})
     results.write_array("true_vp.npy", true)
     results.write_array("start_vp.npy", start)
-
-
-def load_preset(results: common.Results) -> Preset:
-    """What stage make resolved."""
-    results.need("config.json", "make")
-    config = results.read_json("config.json")
-    values: dict[str, Any] = {field.name: config[field.name] for field in dataclasses.fields(Preset)}
-    lists: dict[str, Any] = {name: tuple(value) for name, value in values.items() if isinstance(value, list)}
-    return Preset(**values | lists)
 
 
 def acquisition(preset: Preset) -> Iterator[tuple[jf.Simulator, jf.Survey]]:
@@ -173,13 +153,18 @@ def invert(preset: Preset, results: common.Results) -> None:
                 devices=jax.devices(),
             ):
                 model = state.model
-                values = {"misfit": np.asarray(state.misfit).item(), "model_error": common.model_error(model.vp, true)}
+                values = {"misfit": np.asarray(state.misfit).item(), "model_error": model_error(model.vp, true)}
                 results.add_metrics(band=i, frequency=preset.frequencies[i], iteration=state.iteration, **values)
                 bar.set_postfix_str(f"{preset.frequencies[i]:g} Hz, model error {values['model_error']:.2f} %")
                 bar.update()
     bar.close()
     results.write_array("final_vp.npy", model.vp)
     results.write_json("cost.json", {"seconds": time.perf_counter() - begin, "peak_memory_bytes": memory.added})
+
+
+def model_error(vp: Any, true: Array) -> float:
+    """Relative L2 error below the water, in per cent."""
+    return common.model_error(vp, true, ~common.fixed_cells(true))
 
 
 def compare(preset: Preset, results: common.Results) -> None:
@@ -203,14 +188,13 @@ def compare(preset: Preset, results: common.Results) -> None:
     sources, receivers = survey.source[:, 0], survey.receiver[0]
     ax = jf.plot.model(true, preset.spacing, survey_sources=sources, survey_receivers=receivers)
     results.write_figure("survey", ax.figure)
-    common.draw_residuals(
-        results, gathers, simulator.grid.dt, np.asarray(survey.receiver[middle, :, 1]), preset.frequencies[-1]
-    )
-    draw_convergence(results, metrics, common.model_error(start, true))
+    receiver_x = np.asarray(survey.receiver[middle, :, 1])
+    common.draw_residuals(results, gathers, simulator.grid.dt, receiver_x, preset.frequencies[-1])
+    common.draw_convergence(results, metrics, model_error(start, true), "below the water")
 
     rows = {
-        "model error at the start, %": common.model_error(start, true),
-        "model error at the end, %": common.model_error(final, true),
+        "model error at the start, %": model_error(start, true),
+        "model error at the end, %": model_error(final, true),
         f"data misfit at {preset.frequencies[-1]:g} Hz, end / start": misfits["result"] / misfits["start"],
         "gradients of one shot": len(metrics) * min(preset.shots_per_iteration, len(survey)),
         "seconds of the inversion": cost["seconds"],
@@ -220,24 +204,6 @@ def compare(preset: Preset, results: common.Results) -> None:
     print(common.table(["", "value"], [[name, f"{value:.4g}"] for name, value in rows.items()]))
     for path in sorted(results.path("figures").glob("*.png")):
         print(path)
-
-
-def draw_convergence(results: common.Results, metrics: list[dict[str, Any]], error: float):
-    figure = Figure(figsize=(10, 4), layout="constrained")
-    left, right = figure.subplots(1, 2)
-    start = 0
-    for frequency in dict.fromkeys(m["frequency"] for m in metrics):
-        misfit = [m["misfit"] for m in metrics if m["frequency"] == frequency]
-        iterations = np.arange(start, start + len(misfit))
-        left.semilogy(iterations, np.asarray(misfit) / misfit[0], label=f"{frequency:g} Hz")
-        start += len(misfit)
-    left.set(xlabel="iteration", ylabel="misfit of the mini-batch / that band's first", title="data")
-    left.legend()
-    right.plot([error, *(m["model_error"] for m in metrics)])
-    right.set(xlabel="iteration", ylabel="relative L2 error below the water (%)", title="model")
-    for ax in (left, right):
-        ax.grid(alpha=0.3)
-    results.write_figure("convergence", figure)
 
 
 if __name__ == "__main__":
