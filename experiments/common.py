@@ -112,7 +112,8 @@ class Results:
         buffer = io.BytesIO()
         figure.figure.savefig(buffer, format="png", dpi=dpi)
         with self.written(f"figures/{name}.png") as path:
-            Image.open(buffer).convert("RGB").quantize(256, Image.Quantize.MAXCOVERAGE).save(path, optimize=True)
+            image = Image.open(buffer).convert("RGB")
+            image.quantize(256, Image.Quantize.MAXCOVERAGE, kmeans=1).save(path, optimize=True)
 
     def add_metrics(self, **values: Any) -> None:
         """Add a line to ``metrics.jsonl``, in one write."""

@@ -1,4 +1,4 @@
-"""A towed streamer: FWI of what a boat with a cable records along a line, with illumination to tell where it is a result."""
+"""A towed streamer: FWI of what a boat with a cable records along a line, and the illumination of the model by it."""
 
 import dataclasses
 import statistics
@@ -34,7 +34,7 @@ Array = np.ndarray
 
 @dataclass(frozen=True)
 class Options:
-    """Full waveform inversion of towed-streamer data: each shot on its own window of the model, unlit parts shown so."""
+    """Full waveform inversion of towed-streamer data: each shot on its own window, unlit parts shown as such."""
 
     preset: Literal["tiny", "quick", "full"] | None = None
     """How much to compute: tiny to see that it runs, quick (the default) under 2 minutes on 2 cores, full hours."""
@@ -69,7 +69,8 @@ class Preset:
     duration: float = 4.0  # of the records, s
     smoothing: float = 300.0  # standard deviation of the Gaussian that makes the starting model
     probes: int = 2  # random ones, for the illumination
-    dark: float = -20.0  # dB to the median below the water: cells below are not illuminated
+    patch: float = 250.0  # standard deviation along x of the patch of a layer that the illumination is asked for
+    dark: float = -10.0  # dB to the median of the rock: cells below are not illuminated
     slowest: float = 0.0  # bounds of the inversion, m/s, set by stage make: the models' extremes and 5 % more
     fastest: float = 0.0  # the time step is chosen for it
     order: int = 8
@@ -125,10 +126,11 @@ def acquisition(preset: Preset) -> Iterator[tuple[jf.Simulator, jf.Survey]]:
     rough = jf.Grid(preset.shape, spacing, dt=1.0, nt=1)
     dt = 0.9 * rough.stable_dt(preset.fastest, preset.order)
     grid = jf.Grid(preset.shape, spacing, dt, nt=round(preset.duration / dt))
-    first, last = preset.first_offset + preset.cable_length / 4, grid.extent[1] - spacing
-    if last < first:
+    first, last = preset.first_offset + preset.cable_length / 4, grid.extent[1] - preset.first_offset
+    if last <= first:
         raise common.UserError(
-            f"the model is {grid.extent[1]:g} m long, but a quarter of the cable and its first offset take {first:g} m."
+            f"the model is {grid.extent[1]:g} m long, but a quarter of the cable and the first offset at both "
+            f"ends take {first + preset.first_offset:g} m."
         )
     source_x = np.arange(first, last, preset.shot_spacing)
     for frequency in preset.frequencies:
@@ -179,17 +181,20 @@ def real_receivers(survey: jf.Survey) -> Array:
 
 
 def illumination(preset: Preset, simulator: jf.Simulator, survey: jf.Survey, vp: Array) -> Array:
-    """How strongly the data depend on each cell, in dB to the median below the water; NaN in the water.
+    """How strongly the data depend on a patch of a layer about each cell, in dB to the median of the rock.
 
-    It is the diagonal of ``J^T J``, J the derivative of all data by the velocity: the squared length of what a change
-    of the cell changes in the data. For white noise e its expectation is ``(J^T e)^2``, and ``J^T e`` is the gradient
-    of ``<data, e>``. Squares are summed over shots far from each other, taken together to fill the processor, and over
-    probes.
+    With J the derivative of all data by the velocity and S an average along x over the patch, it is the diagonal of
+    ``S J^T J S^T``: the squared length of what a change of the patch changes in the data. A single cell scatters to
+    everywhere, but a layer reflects as a mirror does, hence the patch, about as wide as a Fresnel zone. For white
+    noise e the expectation of ``(S J^T e)^2`` is that diagonal, and ``J^T e`` is the gradient of ``<data, e>``: one
+    gradient a shot. Squares are summed over shots, those far from each other taken together to fill the processor,
+    over probes, and over 100 m. It is NaN in the water.
     """
     random = np.random.default_rng(0)
     model = jf.Acoustic(vp=jnp.asarray(vp))
     stride = -(-len(survey) // max(2, len(jax.devices())))
     shape = (simulator.grid.nt, survey.receiver.shape[1], 1)
+    water = common.fixed_cells(vp)
     energy = np.zeros(preset.shape)
     for i in common.progress(list(range(stride)) * preset.probes, "illumination"):
         some = survey[i::stride]
@@ -197,8 +202,8 @@ def illumination(preset: Preset, simulator: jf.Simulator, survey: jf.Survey, vp:
         _, gradient = jf.misfit_and_gradient(
             simulator, product, model, some, noise, devices=jax.devices(), aperture=preset.aperture
         )
-        energy += np.asarray(gradient.vp, float) ** 2
-    water = common.fixed_cells(vp)
+        along = (0.0, preset.patch / preset.spacing)
+        energy += jf.models.smooth(np.asarray(gradient.vp, float), along, keep=water, slowness=False) ** 2
     energy = jf.models.smooth(energy, 100.0 / preset.spacing, keep=water, slowness=False)
     energy[water] = np.nan
     with np.errstate(divide="ignore"):  # cells that no wave reaches in the time of the records
@@ -296,19 +301,19 @@ def measure_aperture(
     shots = np.linspace(0, len(survey) - 1, min(preset.shots_per_iteration, len(survey))).round().astype(int)
     some, recorded = survey[shots], observed[shots]
     model = jf.Acoustic(vp=jnp.asarray(vp))
-    found = {}
-    for name, aperture in (("window", preset.aperture), ("whole", None)):
+    found = []
+    for aperture in (preset.aperture, None):
         options: dict[str, Any] = {"devices": jax.devices(), "aperture": aperture}
         data = np.asarray(jf.simulate(simulator, model, some, **options))
         memory = jf.estimate_memory(simulator, model, some, jf.misfits.l2, **options).total
-        seconds, gradient = [], None
+        seconds, gradients = [], []
         for _ in range(1 + 3):
             begin = time.perf_counter()
             gradient = jf.misfit_and_gradient(simulator, jf.misfits.l2, model, some, recorded, **options)[1].vp
-            gradient = np.asarray(gradient)
+            gradients.append(np.asarray(gradient)[rock])
             seconds.append(time.perf_counter() - begin)
-        found[name] = data, gradient[rock], statistics.median(seconds[1:]), memory
-    (data, gradient, seconds, memory), (whole_data, whole_gradient, whole_seconds, whole_memory) = found.values()
+        found.append((data, gradients[-1], statistics.median(seconds[1:]), memory))
+    (data, gradient, seconds, memory), (whole_data, whole_gradient, whole_seconds, whole_memory) = found
     return {
         "aperture, m": preset.aperture,
         "a mini-batch's gradient with the aperture, s": seconds,
@@ -325,26 +330,26 @@ def relative_difference(x: Array, reference: Array) -> float:
 
 
 def draw_acquisition(results: common.Results, preset: Preset, vp: Array, survey: jf.Survey) -> None:
-    """``acquisition.gif``: the boat and its cable over the model, and the traces so far by their midpoints."""
+    """``acquisition.gif``: boat, cable and aperture over the model, and the traces so far by their midpoints."""
     width, depth = ((n - 1) * preset.spacing / 1e3 for n in reversed(vp.shape))
-    figure = Figure(figsize=(8.0, 5.0), dpi=90, layout="constrained")
+    figure = Figure(figsize=(8.0, 4.6), dpi=90, layout="constrained")
     top, bottom = figure.subplots(2, 1, height_ratios=(3, 1), sharex=True)
     jf.plot.model(vp, preset.spacing, top)
     edge = preset.spacing / 2e3
-    top.set(xlabel="", xlim=(-0.25 - edge, width + edge), ylim=(depth + edge, -0.42), facecolor="0.97", aspect="auto")
-    height = {"clip_on": False, "zorder": 4}
-    (boat,) = top.plot([], [], marker=(3, 0, -90), ms=12, color="black", ls="", **height)
-    (source,) = top.plot([], [], "*", ms=11, color="red", mec="black", **height)
-    (cable,) = top.plot([], [], color="red", lw=2.5, zorder=3)
-    (outside,) = top.plot([], [], color="0.55", lw=2, ls=":", zorder=3)
+    top.set(xlabel="", xlim=(-0.7, width + edge), ylim=(depth + edge, -0.42), aspect="auto", ylabel="Depth (km)")
+    style = {"ls": "", "mec": "black", "zorder": 4}
+    (boat,) = top.plot([0], [0], marker=(3, 0, -90), ms=12, color="black", **style)
+    (source,) = top.plot([0], [0], marker="*", ms=11, color="red", **style)
+    (cable,) = top.plot([0, 0], [0, 0], color="red", lw=2.5, zorder=3)
+    (outside,) = top.plot([0, 0], [0, 0], color="0.55", lw=2, ls=":", zorder=3)
     window = Rectangle((0, 0), 0, depth, fill=False, ec="white", lw=1.5, ls="--", zorder=3)
     top.add_patch(window)
 
-    bins = np.arange(0.0, width + 0.1, 0.1)
+    bins = np.arange(0.0, width + 0.1, 0.1) - preset.receiver_spacing / 4e3  # no midpoint on the edge of a bin
     real, x = real_receivers(survey), np.asarray(survey.receiver[:, :, 1]) / 1e3
     at = np.asarray(survey.source[:, 0, 1]) / 1e3
     folds = np.cumsum([np.histogram(((s + r) / 2)[k], bins)[0] for s, r, k in zip(at, x, real, strict=True)], axis=0)
-    bars = bottom.bar(bins[:-1] + 0.05, folds[-1], width=0.09, color="0.35")
+    bars = bottom.bar(bins[:-1] + 0.05, folds[-1], width=0.1, color="0.35")
     bottom.set(xlabel="Distance (km)", ylabel="traces in 100 m", ylim=(0, 1.1 * folds[-1].max()))
     bottom.set_title("traces recorded so far, at their midpoints", fontsize="medium")
 
@@ -360,17 +365,14 @@ def draw_acquisition(results: common.Results, preset: Preset, vp: Array, survey:
         boat.set_data([at[shot] + 0.12], [-0.2])
         source.set_data([at[shot]], [z])
         cable.set_data([receivers.min(), receivers.max()], [z, z])
-        outside.set_data([max(tail, -0.25), 0.0] if tail < 0 else [], [z, z] if tail < 0 else [])
+        outside.set_data([max(tail, -0.7), 0.0] if tail < 0 else [], [z, z] if tail < 0 else [])
         left = max(0.0, receivers.min() - preset.aperture / 1e3)
         window.set_x(left)
         window.set_width(min(width, at[shot] + preset.aperture / 1e3) - left)
         for bar, fold in zip(bars, folds[shot], strict=True):
             bar.set_height(fold)
-        top.set_title(
-            f"shot {shot + 1} of {len(survey)}: {len(receivers)} of {real.shape[1]} receivers over the model; "
-            "dashed: the window it is computed on",
-            fontsize="medium",
-        )
+        count = f"{len(receivers)} of {real.shape[1]} receivers over the model"
+        top.set_title(f"shot {shot + 1} of {len(survey)}: {count}; dashed: its aperture", fontsize="medium")
         canvas.draw()
         return Image.fromarray(np.asarray(canvas.buffer_rgba())[..., :3])
 
@@ -396,12 +398,20 @@ def draw_gathers(
     widths = [max(0.35, gather.shape[1] / survey.receiver.shape[1]) for gather in gathers]
     axes = figure.subplots(1, 3, sharey=True, width_ratios=widths)
     for ax, shot, gather in zip(axes, shots, gathers, strict=True):
-        title = f"shot {shot + 1}, source at {survey.source[shot, 0, 1] / 1e3:.2f} km:\n{gather.shape[1]} receivers"
+        title = f"shot {shot + 1} at {survey.source[shot, 0, 1] / 1e3:.2f} km\n{gather.shape[1]} receivers"
         offset = offsets(preset, gather.shape[1])
-        jf.plot.gather(gather[..., 0], simulator.grid.dt, ax, receiver_x=offset, title=title, clim=(-limit, limit))
-        ax.set_xlabel("Offset (km)")
+        draw_gather(ax, gather[..., 0], simulator.grid.dt, offset, title, limit, bar=ax is axes[-1])
     figure.suptitle(f"observed data at {preset.frequencies[-1]:g} Hz, one scale (95th percentile of the middle shot)")
     results.write_figure("gathers", figure)
+
+
+def draw_gather(ax: Axes, data: Array, dt: float, offset: Array, title: str, limit: float, bar: bool) -> None:
+    """One panel of several on one scale, of which one has the colour bar."""
+    jf.plot.gather(data, dt, ax, receiver_x=offset, title=title, clim=(-limit, limit))
+    ax.set_xlabel("Offset (km)")
+    if not bar:
+        ax.set_ylabel("Time (s)" if ax.get_subplotspec().is_first_col() else "")  # pyright: ignore
+        ax.images[0].colorbar.remove()  # pyright: ignore
 
 
 def offsets(preset: Preset, receivers: int) -> Array:
@@ -425,10 +435,10 @@ def draw_data(
     panels = {"observed": recorded, **{f"observed - {name}": recorded - x for name, x in data.items()}}
     limit = float(np.percentile(np.abs(recorded), 95))
     figure = Figure(figsize=(12, 5), layout="constrained")
-    for ax, (name, panel) in zip(figure.subplots(1, 3, sharey=True), panels.items(), strict=True):
+    axes = figure.subplots(1, 3, sharey=True)
+    for ax, (name, panel) in zip(axes, panels.items(), strict=True):
         offset = offsets(preset, panel.shape[1])
-        jf.plot.gather(panel, simulator.grid.dt, ax, receiver_x=offset, title=name, clim=(-limit, limit))
-        ax.set_xlabel("Offset (km)")
+        draw_gather(ax, panel, simulator.grid.dt, offset, name, limit, bar=ax is axes[-1])
     frequency = preset.frequencies[-1]
     figure.suptitle(f"shot {shot + 1} at {frequency:g} Hz, one scale (95th percentile of the observed)")
     results.write_figure("data", figure)
@@ -461,9 +471,9 @@ def draw_result(results: common.Results, preset: Preset, true: Array, start: Arr
         preset.spacing,
         axes[0, 1],
         title=f"illumination; grey: below {preset.dark:g} dB",
-        clim=(preset.dark, -preset.dark),
+        clim=(preset.dark, float(np.nanpercentile(level, 99.5))),
         cmap="inferno",
-        label="dB to the median below the water",
+        label="dB to the median of the rock",
     )
     shade(axes[0, 1], dark)
     error(axes[1, 1], start, "start - true")
