@@ -37,7 +37,7 @@ class Options:
     """Full waveform inversion of towed-streamer data: each shot on its own window, unlit parts shown as such."""
 
     preset: Literal["tiny", "quick", "full"] | None = None
-    """How much to compute: tiny to see that it runs, quick (the default) under 2 minutes on 2 cores, full hours."""
+    """How much: tiny to see that it runs, quick (the default) under 2 minutes on 2 cores, full about half an hour."""
     stage: Literal["make", "model", "invert", "compare", "all"] = "all"
     """Make the models; model data and illumination; invert; compare. Each reads what the one before wrote."""
     out: Path = Path("runs/towed_streamer")
@@ -273,12 +273,22 @@ def compare(preset: Preset, results: common.Results) -> None:
     draw_data(results, preset, simulator, survey, observed, predicted)
     common.draw_convergence(results, metrics, common.model_error(start, true, lit), "in illuminated cells")
 
+    dark = rock & ~lit
+    unlit = (
+        {}
+        if not dark.any()
+        else {
+            "model error in rock not illuminated at the start, %": common.model_error(start, true, dark),
+            "model error in rock not illuminated at the end, %": common.model_error(final, true, dark),
+        }
+    )
     rows = {
         "illuminated cells, % of the rock": 100.0 * lit.sum() / rock.sum(),
         "model error in illuminated cells at the start, %": common.model_error(start, true, lit),
         "model error in illuminated cells at the end, %": common.model_error(final, true, lit),
         "model error in all rock at the start, %": common.model_error(start, true, rock),
         "model error in all rock at the end, %": common.model_error(final, true, rock),
+        **unlit,
         f"data misfit at {frequency:g} Hz, end / start": misfits["result"] / misfits["start"],
         "gradients of one shot": len(metrics) * min(preset.shots_per_iteration, len(survey)),
         "seconds of the inversion": cost["seconds"],
@@ -301,27 +311,25 @@ def measure_aperture(
     shots = np.linspace(0, len(survey) - 1, min(preset.shots_per_iteration, len(survey))).round().astype(int)
     some, recorded = survey[shots], observed[shots]
     model = jf.Acoustic(vp=jnp.asarray(vp))
-    found = []
-    for aperture in (preset.aperture, None):
-        options: dict[str, Any] = {"devices": jax.devices(), "aperture": aperture}
-        data = np.asarray(jf.simulate(simulator, model, some, **options))
-        memory = jf.estimate_memory(simulator, model, some, jf.misfits.l2, **options).total
-        seconds, gradients = [], []
-        for _ in range(1 + 3):
+    both: list[dict[str, Any]] = [{"devices": jax.devices(), "aperture": a} for a in (preset.aperture, None)]
+    data, whole_data = (np.asarray(jf.simulate(simulator, model, some, **options)) for options in both)
+    memory, whole_memory = (jf.estimate_memory(simulator, model, some, jf.misfits.l2, **o).total for o in both)
+    seconds, gradients = ([], []), [rock, rock]
+    for _ in range(1 + 3):  # in turn, so that what else the machine does meets both alike; the first ones compile
+        for i, options in enumerate(both):
             begin = time.perf_counter()
-            gradient = jf.misfit_and_gradient(simulator, jf.misfits.l2, model, some, recorded, **options)[1].vp
-            gradients.append(np.asarray(gradient)[rock])
-            seconds.append(time.perf_counter() - begin)
-        found.append((data, gradients[-1], statistics.median(seconds[1:]), memory))
-    (data, gradient, seconds, memory), (whole_data, whole_gradient, whole_seconds, whole_memory) = found
+            _, gradient = jf.misfit_and_gradient(simulator, jf.misfits.l2, model, some, recorded, **options)
+            gradients[i] = np.asarray(gradient.vp)[rock]
+            seconds[i].append(time.perf_counter() - begin)
+    once, whole_once = (statistics.median(times[1:]) for times in seconds)
     return {
         "aperture, m": preset.aperture,
-        "a mini-batch's gradient with the aperture, s": seconds,
-        "a mini-batch's gradient on the whole model, s": whole_seconds,
-        "time of the whole model / with the aperture": whole_seconds / seconds,
+        "a mini-batch's gradient with the aperture, s": once,
+        "a mini-batch's gradient on the whole model, s": whole_once,
+        "time of the whole model / with the aperture": whole_once / once,
         "memory of the whole model / with the aperture": whole_memory / memory,
         "difference of the data by the aperture, %": 100.0 * relative_difference(data, whole_data),
-        "difference of the gradient by the aperture, %": 100.0 * relative_difference(gradient, whole_gradient),
+        "difference of the gradient by the aperture, %": 100.0 * relative_difference(*gradients),
     }
 
 
@@ -409,8 +417,8 @@ def draw_gather(ax: Axes, data: Array, dt: float, offset: Array, title: str, lim
     """One panel of several on one scale, of which one has the colour bar."""
     jf.plot.gather(data, dt, ax, receiver_x=offset, title=title, clim=(-limit, limit))
     ax.set_xlabel("Offset (km)")
+    ax.label_outer()
     if not bar:
-        ax.set_ylabel("Time (s)" if ax.get_subplotspec().is_first_col() else "")  # pyright: ignore
         ax.images[0].colorbar.remove()  # pyright: ignore
 
 
