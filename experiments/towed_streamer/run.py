@@ -77,7 +77,7 @@ class Preset:
 
 
 PRESETS = {
-    "tiny": Preset((40, 80), 50.0, shot_spacing=400.0, iterations=(3, 3), frequencies=(3.0, 4.0), rates=(25.0, 20.0),
+    "tiny": Preset((40, 80), 50.0, shot_spacing=450.0, iterations=(3, 3), frequencies=(3.0, 4.0), rates=(25.0, 20.0),
                    absorber=10, receiver_spacing=50.0, cable_length=1000.0, aperture=300.0, shots_per_iteration=4,
                    duration=1.5, probes=1),
     "quick": Preset((87, 281), 40.0, shot_spacing=200.0, iterations=(20, 40), frequencies=(3.0, 4.5),
