@@ -5,6 +5,7 @@ An experiment is a script: it puts this file's folder on its path, describes its
 """
 
 import contextlib
+import dataclasses
 import gc
 import io
 import json
@@ -16,7 +17,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import jax
 import numpy as np
@@ -26,6 +27,8 @@ import tyro
 from matplotlib.figure import Figure, SubFigure
 from numpy.typing import NDArray
 from PIL import Image
+
+import jaxfwi as jf
 
 T = TypeVar("T")
 
@@ -111,7 +114,8 @@ class Results:
         buffer = io.BytesIO()
         figure.figure.savefig(buffer, format="png", dpi=dpi)
         with self.written(f"figures/{name}.png") as path:
-            Image.open(buffer).convert("RGB").quantize(256, Image.Quantize.MAXCOVERAGE).save(path, optimize=True)
+            image = Image.open(buffer).convert("RGB")
+            image.quantize(256, Image.Quantize.MAXCOVERAGE, kmeans=1).save(path, optimize=True)
 
     def add_metrics(self, **values: Any) -> None:
         """Add a line to ``metrics.jsonl``, in one write."""
@@ -259,3 +263,83 @@ def check_spacing(spacing: float | None) -> float:
     if spacing is None or not 0 < spacing < float("inf"):
         raise UserError(f"--vp needs --spacing, the positive metres between its cells, got {spacing}.")
     return spacing
+
+
+class ModelOptions(Protocol):
+    """The part of a command line that says which model."""
+
+    @property
+    def vp(self) -> Path | None: ...
+    @property
+    def start(self) -> Path | None: ...
+    @property
+    def spacing(self) -> float | None: ...
+
+
+def true_and_start(
+    options: ModelOptions, shape: tuple[int, int], spacing: float, smoothing: float
+) -> tuple[NDArray[np.float32], NDArray[np.float32], float]:
+    """The true and the starting velocity, and the metres between their cells: of the user's files, or our own.
+
+    Args:
+        options: the user's.
+        shape, spacing: of the Marmousi-like section where no file is given.
+        smoothing: standard deviation in metres of the Gaussian that makes the start where no file is given.
+    """
+    if options.vp is None:
+        if options.spacing is not None or options.start is not None:
+            raise UserError("--spacing and --start go with a model of your own: give --vp FILE too.")
+        true = jf.models.marmousi_like(shape, spacing).astype(np.float32)
+    else:
+        spacing = check_spacing(options.spacing)
+        true = load_model(options.vp, "--vp")
+    if options.start is None:
+        return true, jf.models.smooth(true, smoothing / spacing, keep=fixed_cells(true)).astype(np.float32), spacing
+    return true, load_model(options.start, "--start", shape=true.shape), spacing
+
+
+def read_config(results: Results, kind: type[T]) -> T:
+    """What stage make resolved and wrote to ``config.json``, as `kind`, a dataclass."""
+    results.need("config.json", "make")
+    config = results.read_json("config.json")
+    values = {field.name: config[field.name] for field in dataclasses.fields(kind)}  # pyright: ignore[reportArgumentType]
+    return kind(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
+
+
+def fixed_cells(true: NDArray[Any]) -> NDArray[np.bool_]:
+    """Cells that are known and not inverted for: the water, or on land the rows of the sources."""
+    water = jf.models.water_mask(true)
+    if not water.any():
+        water[:3] = True
+    return water
+
+
+def model_error(vp: Any, true: NDArray[Any], cells: NDArray[np.bool_]) -> float:
+    """Relative L2 error in these cells, in per cent."""
+    return float(100.0 * np.linalg.norm((np.asarray(vp) - true)[cells]) / np.linalg.norm(true[cells]))
+
+
+def draw_convergence(results: Results, metrics: list[dict[str, Any]], error: float, where: str) -> None:
+    """``figures/convergence.png``: misfit and model error by iteration, of lines with "frequency" and these.
+
+    Args:
+        results: the folder.
+        metrics: one line an iteration.
+        error: the starting model's, in per cent.
+        where: the cells that the model error is of.
+    """
+    figure = Figure(figsize=(10, 4), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    start = 0
+    for frequency in dict.fromkeys(m["frequency"] for m in metrics):
+        misfit = [m["misfit"] for m in metrics if m["frequency"] == frequency]
+        iterations = np.arange(start, start + len(misfit))
+        left.semilogy(iterations, np.asarray(misfit) / misfit[0], label=f"{frequency:g} Hz")
+        start += len(misfit)
+    left.set(xlabel="iteration", ylabel="misfit of the mini-batch / that band's first", title="data")
+    left.legend()
+    right.plot([error, *(m["model_error"] for m in metrics)])
+    right.set(xlabel="iteration", ylabel=f"relative L2 error {where} (%)", title="model")
+    for ax in (left, right):
+        ax.grid(alpha=0.3)
+    results.write_figure("convergence", figure)

@@ -81,47 +81,20 @@ def main(options: Options) -> None:
             make(options, results)
         for stage in (model_data, invert, compare):
             if options.stage in (stage.__name__.removesuffix("_data"), "all"):
-                stage(load_preset(results), results)
+                stage(common.read_config(results, Preset), results)
 
 
 def make(options: Options, results: common.Results) -> None:
     """The true and the starting model, and the resolved configuration."""
     preset = PRESETS[options.preset or "quick"]
-    if options.vp is None:
-        if options.spacing is not None or options.start is not None:
-            raise common.UserError("--spacing and --start go with a model of your own: give --vp FILE too.")
-        true = jf.models.marmousi_like(preset.shape, preset.spacing)
-    else:
-        spacing = common.check_spacing(options.spacing)
-        true = common.load_model(options.vp, "--vp")
-        preset = dataclasses.replace(preset, shape=true.shape, spacing=spacing)
-    if options.start is None:
-        start = jf.models.smooth(true, preset.smoothing / preset.spacing, keep=fixed_cells(true))
-    else:
-        start = common.load_model(options.start, "--start", shape=true.shape)
+    true, start, spacing = common.true_and_start(options, preset.shape, preset.spacing, preset.smoothing)
+    preset = dataclasses.replace(preset, shape=true.shape, spacing=spacing)
     slowest, fastest = min(true.min(), start.min()), max(true.max(), start.max())
     preset = dataclasses.replace(preset, slowest=0.95 * float(slowest), fastest=1.05 * float(fastest))
     results.remove("metrics.jsonl", "observed*.npy", "final_vp.npy", "cost.json", "summary.json", "figures/*.png")
     results.write_json("config.json", {**dataclasses.asdict(options), **dataclasses.asdict(preset)})
     results.write_array("true_vp.npy", true)
     results.write_array("start_vp.npy", start)
-
-
-def load_preset(results: common.Results) -> Preset:
-    """What stage make resolved."""
-    results.need("config.json", "make")
-    config = results.read_json("config.json")
-    values: dict[str, Any] = {field.name: config[field.name] for field in dataclasses.fields(Preset)}
-    lists: dict[str, Any] = {name: tuple(value) for name, value in values.items() if isinstance(value, list)}
-    return Preset(**values | lists)
-
-
-def fixed_cells(true: Array) -> Array:
-    """Cells that are known and not inverted for: the water, or on land the rows of the sources."""
-    water = jf.models.water_mask(true)
-    if not water.any():
-        water[:3] = True
-    return water
 
 
 def acquisition(preset: Preset) -> Iterator[tuple[jf.Simulator, jf.Survey]]:
@@ -159,7 +132,7 @@ def model_data(preset: Preset, results: common.Results) -> None:
 def invert(preset: Preset, results: common.Results) -> None:
     """Band by band, from low to high frequency, each from the model that the one before ended on."""
     true, start = load(results)
-    fixed = fixed_cells(true)
+    fixed = common.fixed_cells(true)
     results.remove("metrics.jsonl")
     bar = common.progress(range(sum(preset.iterations)), "inverting")
     begin = time.perf_counter()
@@ -192,8 +165,7 @@ def invert(preset: Preset, results: common.Results) -> None:
 
 def model_error(vp: Any, true: Array) -> float:
     """Relative L2 error below the water, in per cent."""
-    rock = ~fixed_cells(true)
-    return float(100.0 * np.linalg.norm((np.asarray(vp) - true)[rock]) / np.linalg.norm(true[rock]))
+    return common.model_error(vp, true, ~common.fixed_cells(true))
 
 
 def compare(preset: Preset, results: common.Results) -> None:
@@ -215,7 +187,7 @@ def compare(preset: Preset, results: common.Results) -> None:
 
     draw_models(results, true, start, final, preset.spacing, survey)
     draw_data(results, gathers, simulator.grid.dt, np.asarray(survey.receiver[middle, :, 1]), preset.frequencies[-1])
-    draw_convergence(results, metrics, model_error(start, true))
+    common.draw_convergence(results, metrics, model_error(start, true), "below the water")
 
     rows = {
         "model error at the start, %": model_error(start, true),
@@ -252,24 +224,6 @@ def draw_data(results: common.Results, gathers: dict[str, Array], dt: float, rec
         jf.plot.gather(data[..., 0], dt, ax, receiver_x=receiver_x, title=name, clim=(-limit, limit))
     figure.suptitle(f"the middle shot at {frequency:g} Hz, one scale (98th percentile of the observed)")
     results.write_figure("data", figure)
-
-
-def draw_convergence(results: common.Results, metrics: list[dict[str, Any]], error: float):
-    figure = Figure(figsize=(10, 4), layout="constrained")
-    left, right = figure.subplots(1, 2)
-    start = 0
-    for frequency in dict.fromkeys(m["frequency"] for m in metrics):
-        misfit = [m["misfit"] for m in metrics if m["frequency"] == frequency]
-        iterations = np.arange(start, start + len(misfit))
-        left.semilogy(iterations, np.asarray(misfit) / misfit[0], label=f"{frequency:g} Hz")
-        start += len(misfit)
-    left.set(xlabel="iteration", ylabel="misfit of the mini-batch / that band's first", title="data")
-    left.legend()
-    right.plot([error, *(m["model_error"] for m in metrics)])
-    right.set(xlabel="iteration", ylabel="relative L2 error below the water (%)", title="model")
-    for ax in (left, right):
-        ax.grid(alpha=0.3)
-    results.write_figure("convergence", figure)
 
 
 if __name__ == "__main__":
