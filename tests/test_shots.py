@@ -354,7 +354,7 @@ def test_a_run_that_cannot_fit_says_so(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("free", "shares", "fits"), [(500, 1, 1), (500, 4, 1), (599, 4, 2), (10**6, 4, 4), (280, 4, 1), (160, 1, 1)]
+    ("free", "shares", "fits"), [(500, 1, 1), (380, 4, 2), (379, 4, 1), (10**6, 4, 4), (230, 4, 1), (160, 1, 1)]
 )
 def test_how_many_shares_fit_at_once(monkeypatch, free, shares, fits):
     """150 bytes to work in for each, and 10 of result, all kept and once more when they are put together."""
