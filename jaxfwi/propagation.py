@@ -275,10 +275,9 @@ class Window:
         }
         frame = self.propagation.frame
         if frame.split is not None and not self.whole:
-            start, stop = frame.bounds(frame.reach)
             for name, (place, weight) in source.items():
-                cell = place[frame.split.axis]
-                source[name] = Coupling(place, jnp.where((cell >= start) & (cell < stop), weight, 0.0))
+                near = frame.within(frame.reach, place[frame.split.axis])
+                source[name] = Coupling(place, jnp.where(near, weight, 0.0))
         return Near({name: self.blank(x[self.box]) for name, x in inputs.coefficients.items()}, source)
 
     def uncrop(self, cropped: dict[str, Array], like: dict[str, Array]) -> dict[str, Array]:
