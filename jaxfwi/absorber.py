@@ -349,16 +349,3 @@ class Frame:
         return tuple(
             slice(0, n) if a == self.split_axis else s for a, (s, n) in enumerate(zip(region, self.shape, strict=True))
         )
-
-    def within(self, margin: int, cell: Array | None = None) -> Array:
-        """Whether a cell of this block, by its index along the split axis, is the model's or at most `margin` beyond
-        it; by default each cell, shaped to broadcast over the block.
-        """
-        assert self.split is not None
-        (near, far), length = self.pads[self.split.axis], self.shape[self.split.axis]
-        start = near - min(margin, near)
-        stop = length - far + min(margin, far - self.spare)
-        if cell is None:
-            cell = self.split.along(jnp.arange(length), self.grid.ndim)
-        before, beyond = self.split.outermost(False) & (cell < start), self.split.outermost(True) & (cell >= stop)
-        return ~(before | beyond)
