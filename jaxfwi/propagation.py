@@ -242,12 +242,12 @@ class Window:
             if side.stop > side.start
         ]
 
-    def told(self, ring: Ring, far: bool, start: list[int], piece: Array, wave: Array) -> Array:
-        """A side of a ring as it was recorded, or on blocks that lie further in as it was rebuilt."""
+    def on_its_block(self, ring: Ring, far: bool, piece: Array, otherwise: Array | float) -> Array:
+        """A side of a ring, and something else on blocks that lie further in."""
         split = self.propagation.frame.split
         if split is None or split.axis != ring.axis:
             return piece
-        return jnp.where(split.outermost(far), piece, part(wave, start, piece.shape))
+        return jnp.where(split.outermost(far), piece, otherwise)
 
     def crop(self, state: State) -> State:
         """The waves on the window, or their cotangents (which in the ring meet a step that is wrong there: `uncrop`
@@ -282,7 +282,9 @@ class Window:
         """What must be recorded of a state on the padded grid before a stage, as one vector."""
         pads = self.propagation.frame.pads
         pieces = [
-            state.waves[ring.name][region] for ring in self.rings(stage) for _, region in self.regions(ring, pads)
+            self.on_its_block(ring, far, state.waves[ring.name][region], 0.0)
+            for ring in self.rings(stage)
+            for far, region in self.regions(ring, pads)
         ]
         if self.whole:
             pieces += jax.tree.leaves({name: state.memory[name] for name in stage.memory})
@@ -302,8 +304,9 @@ class Window:
         for ring in self.rings(stage):
             for far, region in self.regions(ring, self.margins):
                 start, shape = [s.start for s in region], tuple(s.stop - s.start for s in region)
-                wave = waves[ring.name]
-                waves[ring.name] = put_at(wave, start, self.told(ring, far, start, take(shape), wave))
+                rebuilt = part(waves[ring.name], start, shape)
+                piece = self.on_its_block(ring, far, take(shape), rebuilt)
+                waves[ring.name] = put_at(waves[ring.name], start, piece)
         memory = dict(state.memory)
         if self.whole:
             frame = self.propagation.frame
