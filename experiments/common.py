@@ -42,9 +42,7 @@ def main(run: Callable[[T], object], options: type[T]) -> None:
     try:
         run(tyro.cli(options, description=options.__doc__))
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr, flush=True)
-        if jax.distributed.is_initialized():
-            os._exit(2)  # an orderly end would wait for the other processes, which may not have met the error
+        print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
 
 
@@ -168,13 +166,19 @@ class PeakMemory:
 
     Memory that was freed before the block and is used again would not be seen. Start the process with `RETURN_MEMORY`
     in its environment, so that the C library (glibc) gives freed arrays back at once.
+
+    Args:
+        interval: seconds between two looks.
+        mapped_files: whether pages of memory-mapped files count, which the kernel takes back when it needs them. Left
+            out, the kernel's mark is of no use, and the thread's looks are all there is (on Linux; else they count).
     """
 
     RETURN_MEMORY = {"MALLOC_MMAP_THRESHOLD_": "65536"}  # noqa: RUF012
 
-    def __init__(self, interval: float = 0.002):
+    def __init__(self, interval: float = 0.002, mapped_files: bool = True):
         self.added = 0
         self._interval = interval
+        self._mapped_files = mapped_files
         self._process = psutil.Process()
         self._done = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
@@ -182,7 +186,7 @@ class PeakMemory:
     def __enter__(self) -> "PeakMemory":
         self._settle()
         self._mark = _high_water_mark()
-        self._start = self._peak = self._process.memory_info().rss
+        self._start = self._peak = self._resident()
         self._thread.start()
         return self
 
@@ -191,19 +195,23 @@ class PeakMemory:
         self._done.set()
         self._thread.join()
         mark = _high_water_mark()
-        self.added = max(self._peak, mark if mark > self._mark else 0) - self._start
+        self.added = max(self._peak, mark if self._mapped_files and mark > self._mark else 0) - self._start
 
     def _settle(self) -> None:
         """Wait, two seconds at most, for memory of earlier work: other threads give it back a moment later."""
         gc.collect()
         for _ in range(20):
-            before = self._process.memory_info().rss
+            before = self._resident()
             time.sleep(0.1)
-            if self._process.memory_info().rss >= before:
+            if self._resident() >= before:
                 return
 
+    def _resident(self) -> int:
+        memory = self._process.memory_info()
+        return memory.rss - (0 if self._mapped_files else getattr(memory, "shared", 0))
+
     def _look(self) -> None:
-        self._peak = max(self._peak, self._process.memory_info().rss)
+        self._peak = max(self._peak, self._resident())
 
     def _watch(self) -> None:
         while not self._done.wait(self._interval):
@@ -212,6 +220,30 @@ class PeakMemory:
 
 def _high_water_mark() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
+def draw_models(results: Results, true: NDArray[Any], start: NDArray[Any], final: NDArray[Any], spacing: float) -> None:
+    """``result.png``: true model, start and result on one scale, and their errors."""
+    images = {"true": true, "start": start, "result": final}
+    figure = jf.plot.compare(images, spacing, difference_to="true", symmetric=False, label="vp (m/s)")
+    results.write_figure("result", figure)
+
+
+def draw_residuals(
+    results: Results, gathers: dict[str, NDArray[Any]], dt: float, receiver_x: NDArray[Any], frequency: float
+) -> None:
+    """``data.png``: one shot's observed data, and what start and result leave of them, on one scale."""
+    limit = float(np.percentile(np.abs(gathers["observed"]), 98))
+    panels = {
+        "observed": gathers["observed"],
+        "observed - start": gathers["observed"] - gathers["start"],
+        "observed - result": gathers["observed"] - gathers["result"],
+    }
+    figure = Figure(figsize=(12, 5), layout="constrained")
+    for ax, (name, data) in zip(figure.subplots(1, 3, sharey=True), panels.items(), strict=True):
+        jf.plot.gather(data[..., 0], dt, ax, receiver_x=receiver_x, title=name, clim=(-limit, limit))
+    figure.suptitle(f"the middle shot at {frequency:g} Hz, one scale (98th percentile of the observed)")
+    results.write_figure("data", figure)
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

@@ -19,7 +19,6 @@ jax.config.update("jax_num_cpu_devices", common.cores())
 import jax.numpy as jnp
 import numpy as np
 import optax
-from matplotlib.figure import Figure
 
 import jaxfwi as jf
 
@@ -185,8 +184,12 @@ def compare(preset: Preset, results: common.Results) -> None:
         misfits[name] = float(jf.misfits.l2(data, observed))
         gathers[name] = np.asarray(data[middle])
 
-    draw_models(results, true, start, final, preset.spacing, survey)
-    draw_data(results, gathers, simulator.grid.dt, np.asarray(survey.receiver[middle, :, 1]), preset.frequencies[-1])
+    common.draw_models(results, true, start, final, preset.spacing)
+    sources, receivers = survey.source[:, 0], survey.receiver[0]
+    ax = jf.plot.model(true, preset.spacing, survey_sources=sources, survey_receivers=receivers)
+    results.write_figure("survey", ax.figure)
+    receiver_x = np.asarray(survey.receiver[middle, :, 1])
+    common.draw_residuals(results, gathers, simulator.grid.dt, receiver_x, preset.frequencies[-1])
     common.draw_convergence(results, metrics, model_error(start, true), "below the water")
 
     rows = {
@@ -201,29 +204,6 @@ def compare(preset: Preset, results: common.Results) -> None:
     print(common.table(["", "value"], [[name, f"{value:.4g}"] for name, value in rows.items()]))
     for path in sorted(results.path("figures").glob("*.png")):
         print(path)
-
-
-def draw_models(results: common.Results, true: Array, start: Array, final: Array, spacing: float, survey: jf.Survey):
-    images = {"true": true, "start": start, "result": final}
-    figure = jf.plot.compare(images, spacing, difference_to="true", symmetric=False, label="vp (m/s)")
-    results.write_figure("result", figure)
-    ax = jf.plot.model(true, spacing, survey_sources=survey.source[:, 0], survey_receivers=survey.receiver[0])
-    results.write_figure("survey", ax.figure)
-
-
-def draw_data(results: common.Results, gathers: dict[str, Array], dt: float, receiver_x: Array, frequency: float):
-    """One shot: observed, and the residuals of start and result, on one scale."""
-    limit = float(np.percentile(np.abs(gathers["observed"]), 98))
-    panels = {
-        "observed": gathers["observed"],
-        "observed - start": gathers["observed"] - gathers["start"],
-        "observed - result": gathers["observed"] - gathers["result"],
-    }
-    figure = Figure(figsize=(12, 5), layout="constrained")
-    for ax, (name, data) in zip(figure.subplots(1, 3, sharey=True), panels.items(), strict=True):
-        jf.plot.gather(data[..., 0], dt, ax, receiver_x=receiver_x, title=name, clim=(-limit, limit))
-    figure.suptitle(f"the middle shot at {frequency:g} Hz, one scale (98th percentile of the observed)")
-    results.write_figure("data", figure)
 
 
 if __name__ == "__main__":
