@@ -39,10 +39,19 @@ class UserError(Exception):
 
 def main(run: Callable[[T], object], options: type[T]) -> None:
     """Read the command line into `options`, a dataclass, and call ``run(options)``; a UserError ends with status 2."""
-    try:
+    with ending_on_errors():
         run(tyro.cli(options, description=options.__doc__))
+
+
+@contextlib.contextmanager
+def ending_on_errors() -> Iterator[None]:
+    """Around all of a program: a UserError is printed and ends it with status 2."""
+    try:
+        yield
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {error}", file=sys.stderr, flush=True)
+        if jax.distributed.is_initialized():
+            os._exit(2)  # an orderly end would wait for the other processes, which may not have met the error
         sys.exit(2)
 
 

@@ -349,22 +349,3 @@ class Frame:
         return tuple(
             slice(0, n) if a == self.split_axis else s for a, (s, n) in enumerate(zip(region, self.shape, strict=True))
         )
-
-    def bounds(self, margin: int) -> tuple[Array, Array]:
-        """The first cell of this block along its split axis that is the model's or at most `margin` beyond it, and the
-        first that is not again.
-        """
-        assert self.split is not None
-        (near, far), length = self.pads[self.split.axis], self.shape[self.split.axis]
-        end = length - far + min(margin, far - self.spare)
-        return (
-            jnp.where(self.split.outermost(False), near - min(margin, near), 0),
-            jnp.where(self.split.outermost(True), end, length),
-        )
-
-    def within(self, margin: int) -> Array:
-        """Whether a cell is, shaped to broadcast over the block."""
-        assert self.split is not None
-        start, stop = self.bounds(margin)
-        cell = jnp.arange(self.shape[self.split.axis])
-        return self.split.along((cell >= start) & (cell < stop), self.grid.ndim)

@@ -36,12 +36,16 @@ def windows(grid: Grid, survey: Survey, aperture: float | Sequence[float]) -> tu
     horizontal = grid.ndim - 1
     given = tuple(float(a) for a in np.atleast_1d(np.asarray(aperture, float)))
     given = given * horizontal if len(given) == 1 else given
-    if not horizontal or len(given) != horizontal:
+    if not horizontal:
+        raise ValueError(
+            f"aperture = {aperture} needs a horizontal axis, and a grid of one axis has none: leave it out."
+        )
+    if len(given) != horizontal:
         raise ValueError(
             f"aperture must be one number or one for each of the grid's {horizontal} horizontal axes, got {aperture}."
         )
     if not all(math.isfinite(a) and a >= 0 for a in given):
-        raise ValueError(f"aperture must be metres of 0 or more, got {aperture}.")
+        raise ValueError(f"aperture must be a finite number of metres, 0 or more, got {aperture}.")
     if not known(survey.source, survey.receiver):
         raise ValueError(
             "aperture needs to know the survey's positions: leave it out under jit, vmap or grad over the survey, or "

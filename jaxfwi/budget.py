@@ -1,7 +1,9 @@
 """Memory: what a compiled program takes, what there is, and how much of the one fits into the other."""
 
+import contextlib
 import os
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, NamedTuple
 
 __all__ = ["Memory", "fitting", "largest_batch", "of"]
@@ -34,20 +36,26 @@ def of(compiled: Any) -> Memory:
     return Memory(m.argument_size_in_bytes, m.temp_size_in_bytes, m.output_size_in_bytes)
 
 
-def fitting(memory: Memory, device: Any, copies: int = 1) -> int:
-    """How many of `copies` programs fit on a device at once, whose arguments are there already.
+def fitting(memory: Memory, device: Any, shares: int = 1) -> int:
+    """How many of several shares of the shots, whose arguments are there already, fit on a device at once.
+
+    Args:
+        memory: of the program for a share.
+        device: which computes them.
+        shares: how many. All their results are kept, and once more when they are put together.
 
     Raises:
         MemoryError: if not one fits.
     """
     there = _free(device)
-    need = memory.working + memory.result
-    if need > there:
+    results = memory.result * (1 if shares == 1 else 2 * shares)
+    if memory.working + results > there:
         raise MemoryError(
-            f"this takes {_said(need)} beside its arguments, but {device} has {_said(there)}. Lower batch, or choose a "
-            "memory strategy that keeps less: BoundarySaving(), BoundarySaving(dtype='int8') or Checkpointing()."
+            f"this takes {_said(memory.working + results)} beside its arguments, but {device} has {_said(there)}. "
+            "Model the shots in groups, survey[indices]; lower batch; give an aperture, or domains on several devices; "
+            "and for gradients choose a memory strategy that keeps less, as BoundarySaving(dtype='int8')."
         )
-    return max(1, min(copies, there // max(need, 1)))
+    return max(1, min(shares, int((there - results) // max(memory.working, 1))))
 
 
 def largest_batch(of_batch: Callable[[int], Memory], most: int, device: Any) -> int:
@@ -72,10 +80,13 @@ def _free(device: Any) -> int:
     stats = device.memory_stats() if device.platform != "cpu" else None
     if stats and "bytes_limit" in stats:
         return stats["bytes_limit"] - stats.get("bytes_in_use", 0)
-    try:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (AttributeError, ValueError, OSError):  # no such figure: let it run
-        return 2**63
+    limits = []
+    for path in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):  # of a container
+        with contextlib.suppress(OSError, ValueError):
+            limits.append(int(Path(path).read_text()))
+    with contextlib.suppress(AttributeError, ValueError, OSError):
+        limits.append(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+    return min(limits, default=2**63)  # where no figure is to be had, let it run
 
 
 def _said(number: float) -> str:

@@ -141,14 +141,14 @@ def invert(
 
 def _iterate(simulator, of_shot, optimizer, dealt, state, size, iterations, seed, limits) -> Iterator[InversionState]:
     n = len(dealt.shots.survey)
-    all_shots = dealt.take() if size == n else None
+    all_shots, limits = dealt.take() if size == n else None, dealt.place(limits)
     while state.iteration < iterations:
         i = int(state.iteration)
         shots = all_shots or dealt.take(mini_batch(n, size, i, seed))
-        unknowns = dealt.place(state.model)
+        unknowns, optimizer_state = dealt.place((state.model, state.optimizer_state))
         value, gradient = total(of_shot, dealt, unknowns, shots)
         gradient, model, optimizer_state = _update(
-            optimizer, of_shot, dealt.layout, unknowns, state.optimizer_state, value, gradient, shots, limits
+            optimizer, of_shot, dealt.layout, unknowns, optimizer_state, value, gradient, shots, limits
         )
         if not bool(jnp.isfinite(value)):
             raise FloatingPointError(
@@ -162,7 +162,7 @@ def _iterate(simulator, of_shot, optimizer, dealt, state, size, iterations, seed
                 f"iteration {i + 1} has made a model that cannot be simulated: {error} Set bounds=(lower, upper) or "
                 "lower the learning rate."
             ) from None
-        if i == 0 and all(bool(jnp.array_equal(a, b)) for a, b in _pairs(model, state.model)):
+        if i == 0 and all(bool(jnp.array_equal(a, b)) for a, b in _pairs(model, unknowns)):
             warnings.warn(
                 "the first update has not changed the model at all: it is below its rounding. Raise the learning rate, "
                 "or multiply the misfit by a large number for optimisers that see its scale, as L-BFGS.",

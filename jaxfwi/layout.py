@@ -63,6 +63,7 @@ class Deal:
         traced: whether this happens inside a program of the user's.
         window: cells of the model around each shot; None for all.
         cores: how many programs run side by side, where a whole processor is one device to jax.
+        side_by_side: how many shares have one memory: those of all cores, or of all devices that are cores.
     """
 
     layout: Layout
@@ -71,6 +72,7 @@ class Deal:
     traced: bool
     window: tuple[int, ...] | None
     cores: int
+    side_by_side: int
 
     def take(self, indices: np.ndarray | None = None) -> list[Shots]:
         """All shots or some, where they will be computed: a share for each core, each of as many shots as a program
@@ -105,7 +107,7 @@ class Deal:
         return rows
 
     def place(self, model: Any) -> Any:
-        """A model where it will be computed with: the same on all devices."""
+        """A model, or any numbers, where they will be computed with: the same on all devices."""
         mesh = self.layout.mesh
         if self.traced or mesh is None:
             return jax.tree.map(_as_array, model)
@@ -115,7 +117,7 @@ class Deal:
             if isinstance(x, jax.Array) and x.sharding == everywhere:  # not only equivalent: that is another program
                 return x
             whole = _as_array(x) if getattr(x, "is_fully_addressable", True) else np.asarray(x)
-            return jax.make_array_from_callback(x.shape, everywhere, lambda _: whole)
+            return jax.make_array_from_callback(np.shape(x), everywhere, lambda _: whole)
 
         return jax.tree.map(place, model)
 
@@ -153,7 +155,8 @@ def deal(
     # under jit what is made of known values is traced too: a new array tells
     traced = not known(*jax.tree.leaves((model, survey, observed)), jnp.zeros(()))
     chosen = _devices(devices, model, traced)
-    device = _default_device() if chosen is None else next(d for d in chosen if d.process_index == jax.process_index())
+    own = [d for d in chosen or jax.local_devices() if d.process_index == jax.process_index()]
+    device = own[0]
     on_cpu = device.platform == "cpu"
     batch = whole("batch", batch, 1) if batch is not None else (1 if traced or on_cpu else None)
     split = split_of(simulator, domains)
@@ -164,7 +167,10 @@ def deal(
         raise ValueError("domains and aperture both cut the model: an aperture makes it small, so leave domains out.")
     window, corner = (None, None) if aperture is None else windows(simulator.grid, survey, aperture)
     cores = min(n, _cores()) if on_cpu and chosen is None and not traced else 1
-    return Deal(Layout(batch, mesh, split), Shots(survey, observed, corner), device, traced, window, cores)
+    side_by_side = cores if chosen is None else (len(own) if on_cpu else 1)
+    return Deal(
+        Layout(batch, mesh, split), Shots(survey, observed, corner), device, traced, window, cores, side_by_side
+    )
 
 
 def _mesh(devices: Sequence, split: Split | None) -> Mesh:
@@ -182,35 +188,32 @@ def _mesh(devices: Sequence, split: Split | None) -> Mesh:
 
 
 def _devices(devices: Devices, model: Any, traced: bool) -> tuple | None:
-    """The devices to share the shots among; None for the one that jax would choose."""
+    """The devices to share the shots among; None for the one and only that there is, or for the user's program."""
+    if traced and devices is None:
+        return None
+    local = jax.local_devices()
     if devices is None:
-        local = jax.local_devices()
-        if traced or len(local) == 1 or jax.config.jax_default_device is not None:  # pyright: ignore
-            return None
-        if any(isinstance(x, jax.Array) and x.committed and len(x.devices()) == 1 for x in jax.tree.leaves(model)):
-            return None
-        return tuple(local)
+        there = {d for x in jax.tree.leaves(model) if isinstance(x, jax.Array) and x.committed for d in x.devices()}
+        wanted = jax.config.jax_default_device  # pyright: ignore[reportAttributeAccessIssue]
+        if wanted is not None:
+            there = {wanted if isinstance(wanted, jax.Device) else jax.local_devices(backend=wanted)[0]}
+        chosen = tuple(there) if len(there) == 1 else tuple(local)
+        return None if chosen == tuple(local[:1]) == tuple(local) else chosen
     if isinstance(devices, int | np.integer) and not isinstance(devices, bool):
-        there = jax.devices()
-        if not 1 <= devices <= len(there):
+        if not 1 <= devices <= len(local):
             raise ValueError(
-                f"devices asks for {devices} but jax has {len(there)} ({there[0].platform}): ask for 1 to "
-                f'{len(there)}, or on a CPU call jax.config.update("jax_num_cpu_devices", {max(devices, 1)}) before '
+                f"devices asks for {devices} but this process has {len(local)} ({local[0].platform}): ask for 1 to "
+                f'{len(local)}, or on a CPU call jax.config.update("jax_num_cpu_devices", {max(devices, 1)}) before '
                 "jax is first used."
             )
-        return tuple(there[:devices])
+        return tuple(local[:devices])
     if not isinstance(devices, list | tuple) or not devices or not all(isinstance(d, jax.Device) for d in devices):
         raise ValueError(f"devices must be a number or a list of jax devices, as jax.devices(), got {devices!r}.")
     if len(set(devices)) < len(devices):
         raise ValueError(f"devices must differ, got {devices}.")
     if not any(d.process_index == jax.process_index() for d in devices):
-        raise ValueError(f"devices must have one of this process, of {jax.local_devices()}, got {devices}.")
+        raise ValueError(f"devices must have one of this process, of {local}, got {devices}.")
     return tuple(devices)
-
-
-def _default_device() -> Any:
-    set_by_user = jax.config.jax_default_device  # pyright: ignore[reportAttributeAccessIssue]
-    return set_by_user if isinstance(set_by_user, jax.Device) else jax.local_devices()[0]
 
 
 def _cores() -> int:
@@ -223,7 +226,8 @@ def _rows(x: Any, order: np.ndarray) -> Any:
     if is_array(x):
         return x if len(order) == len(x) and (order == np.arange(len(x))).all() else x[order]
     rising, back = np.unique(order, return_inverse=True)
-    return np.asarray(x[rising])[back]
+    rows = np.asarray(x[rising])
+    return rows if (back == np.arange(len(rows))).all() and len(back) == len(rows) else rows[back]
 
 
 def is_array(x: Any) -> bool:

@@ -149,7 +149,7 @@ class _Rebuild:
             return state, (p.data(inputs, samples), kept, samples if p.interpolates(inputs) else None)
 
         final, (data, rings, samples) = lax.scan(step, p.initial(inputs), inputs.wavelet)
-        return data, _Record(p.window.last(final), rings, samples)
+        return data, _Record(p.window.crop(final), rings, samples)
 
     def tangent(self, primal: tuple, tangents: Inputs) -> Array:
         """The derivative of the data: forward mode needs nothing of the record."""

@@ -93,6 +93,7 @@ def _product(kind, simulator, misfit, model, survey, observed, direction, **opti
     same_type = jax.tree.structure(direction) == jax.tree.structure(model)
     if not same_type or jax.tree.map(jnp.shape, direction) != jax.tree.map(jnp.shape, model):
         raise ValueError(f"direction must be shaped like the model, {model}, got {direction}.")
+    direction = jax.tree.map(lambda d, m: jnp.asarray(d, jnp.result_type(m)), direction, model)
     shared = (model, direction)
     dealt = deal(simulator, shared, survey, observed, **options)
     return total(kind(one_of(simulator, model, dealt), misfit), dealt, shared, dealt.take())

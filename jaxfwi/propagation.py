@@ -168,8 +168,8 @@ class Window:
     memory variables.
 
     Along a split axis the window is the whole block, of which the inner ones hold nothing but model. The outermost
-    blocks have rings across that axis too, with nothing beyond them: fields, coefficients and sources are put to zero
-    there and stay so, as if the window ended.
+    blocks have rings across that axis too. What is rebuilt beyond these is wrong, but nothing reads it and it stays
+    bounded: where some cells are told, the scheme of the others is as symmetric, and so as stable, as that of all.
     """
 
     propagation: Propagation
@@ -242,29 +242,18 @@ class Window:
             if side.stop > side.start
         ]
 
-    def told(self, ring: Ring, far: bool, start: list[int], piece: Array, wave: Array) -> Array:
-        """A side of a ring as it was recorded, where this block has it, and as it was rebuilt elsewhere."""
-        frame = self.propagation.frame
-        if frame.split is None or (self.whole and ring.axis != frame.split.axis):
+    def on_its_block(self, ring: Ring, far: bool, piece: Array, otherwise: Array | float) -> Array:
+        """A side of a ring, and something else on blocks that lie further in."""
+        split = self.propagation.frame.split
+        if split is None or split.axis != ring.axis:
             return piece
-        here = frame.split.outermost(far) if ring.axis == frame.split.axis else frame.within(0)
-        return jnp.where(here, piece, part(wave, start, piece.shape))
-
-    def blank(self, x: Array) -> Array:
-        """An array on the window, put to zero where a block reaches beyond the ring."""
-        frame = self.propagation.frame
-        return x if frame.split is None or self.whole else jnp.where(frame.within(frame.reach), x, 0.0)
+        return jnp.where(split.outermost(far), piece, otherwise)
 
     def crop(self, state: State) -> State:
         """The waves on the window, or their cotangents (which in the ring meet a step that is wrong there: `uncrop`
         drops what comes of it).
         """
         return State({name: x[self.box] for name, x in state.waves.items()}, state.memory if self.whole else {})
-
-    def last(self, state: State) -> State:
-        """The state that the rebuild starts from."""
-        state = self.crop(state)
-        return State({name: self.blank(x) for name, x in state.waves.items()}, state.memory)
 
     def crop_inputs(self, places: Places, inputs: Inputs) -> Near:
         """Coefficients and sources on the window."""
@@ -273,13 +262,7 @@ class Window:
             name: shift(Coupling(place, inputs.source_weight[name]), origin, shape)
             for name, place in places.source.items()
         }
-        frame = self.propagation.frame
-        if frame.split is not None and not self.whole:
-            start, stop = frame.bounds(frame.reach)
-            for name, (place, weight) in source.items():
-                cell = place[frame.split.axis]
-                source[name] = Coupling(place, jnp.where((cell >= start) & (cell < stop), weight, 0.0))
-        return Near({name: self.blank(x[self.box]) for name, x in inputs.coefficients.items()}, source)
+        return Near({name: x[self.box] for name, x in inputs.coefficients.items()}, source)
 
     def uncrop(self, cropped: dict[str, Array], like: dict[str, Array]) -> dict[str, Array]:
         """Cotangents of coefficients on the padded grid: the window's where they are right, zero elsewhere.
@@ -299,7 +282,9 @@ class Window:
         """What must be recorded of a state on the padded grid before a stage, as one vector."""
         pads = self.propagation.frame.pads
         pieces = [
-            state.waves[ring.name][region] for ring in self.rings(stage) for _, region in self.regions(ring, pads)
+            self.on_its_block(ring, far, state.waves[ring.name][region], 0.0)
+            for ring in self.rings(stage)
+            for far, region in self.regions(ring, pads)
         ]
         if self.whole:
             pieces += jax.tree.leaves({name: state.memory[name] for name in stage.memory})
@@ -319,8 +304,9 @@ class Window:
         for ring in self.rings(stage):
             for far, region in self.regions(ring, self.margins):
                 start, shape = [s.start for s in region], tuple(s.stop - s.start for s in region)
-                wave = waves[ring.name]
-                waves[ring.name] = put_at(wave, start, self.told(ring, far, start, take(shape), wave))
+                rebuilt = part(waves[ring.name], start, shape)
+                piece = self.on_its_block(ring, far, take(shape), rebuilt)
+                waves[ring.name] = put_at(waves[ring.name], start, piece)
         memory = dict(state.memory)
         if self.whole:
             frame = self.propagation.frame

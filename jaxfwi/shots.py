@@ -1,5 +1,6 @@
 """Many shots: modelling, and misfit with gradient, in batches inside one compiled program."""
 
+import contextlib
 import functools
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -50,10 +51,10 @@ def simulate(
             batch. By default one on a CPU, and on other devices as many as fit, by the compiled program's own figures
             (one inside a `jit` or `grad` of yours, where these are not at hand). The gradient of a function of all data
             remembers every shot, that of `misfit_and_gradient` does not.
-        devices: to share the shots among: a list, as ``jax.devices()``, or how many of these. By default all of this
-            process; a processor that is one device to jax computes a shot on each of its
-            cores. Where jax's default device is set, the model was put on one device, or values are traced by a `jit`
-            or `grad` of yours, that device alone.
+        devices: to share the shots among: a list, as ``jax.devices()``, or how many of this process. By default all of
+            this process, and of a processor that is one device to jax all cores, a shot on each; that device alone
+            where jax's default device is set, or the model was put on one. Inside a `jit` or `grad` of yours, where it
+            computes without.
         aperture: metres of model around each shot's sources and receivers, on either side along the horizontal axes,
             one number or one per axis: each shot is computed on that window alone. By default on the whole model.
         domains: devices that share the grid of each shot, for a model too large for one: the grid is cut along its last
@@ -82,7 +83,7 @@ def simulate(
             "devices belong to several hosts, but each models its own shots: call simulate(simulator, model, "
             "survey[jaxfwi.hosts.share(len(survey))]) without devices."
         )
-    data = run(modelled, one_of(simulator, model, dealt), dealt, model, dealt.take(), jnp.concatenate)
+    data = run(modelled, one_of(simulator, model, dealt), dealt, model, dealt.take(), _joined)
     return data[: len(survey)]
 
 
@@ -170,7 +171,7 @@ def estimate_memory(
         shape, dtype = (len(shots.survey), simulator.grid.nt, *samples), jnp.result_type(*jax.tree.leaves(model))
         there = None if dealt.layout.mesh is None else shots.survey.wavelet.sharding
         shots = shots._replace(observed=jax.ShapeDtypeStruct(shape, dtype, sharding=there))
-    one = budget.of(_compiled(program, of_shot, dealt, dealt.place(model), shots))
+    one = budget.of(_compiled(program, of_shot, dealt, dealt.place(model), shots)[1])
     return budget.Memory(*(dealt.cores * size for size in one))
 
 
@@ -190,9 +191,17 @@ def check_observed(simulator: Simulator, model: WaveEquation, survey: Survey, ob
     """Raise a ValueError if observed data are not finite or not of the survey's shape, or a misfit is no function."""
     if not callable(misfit):
         raise ValueError(f"misfit must be a function of predicted and observed data, got {type(misfit).__name__}.")
+    try:
+        hash(misfit)
+    except TypeError:
+        raise ValueError(
+            "misfit must be hashable: wrap what holds arrays in a function, and pass that each time."
+        ) from None
     components = len(simulator.fields(type(model))[1])
     expected = (len(survey), simulator.grid.nt, survey.receiver.shape[1], components)
-    shape = tuple(getattr(observed, "shape", ())) or jnp.shape(observed)
+    if not hasattr(observed, "shape"):
+        raise ValueError(f"observed must be an array or be indexed like one, got {type(observed).__name__}.")
+    shape = tuple(observed.shape)
     if shape != expected:
         raise ValueError(
             f"observed has shape {shape}, but this survey gives (shots, time, receivers, components) = {expected}."
@@ -255,8 +264,16 @@ class Gradient:
         # each device's share has a derivative of its own.
         share, pull = jax.vjp(lambda p: self.data_of.share(p, shot), prepared)
         observed = shot.survey.masked(shot.observed)
-        value, slope = jax.value_and_grad(self.misfit)(self.data_of.whole(share), observed)
+        value, slope = jax.value_and_grad(self._number)(self.data_of.whole(share), observed)
         return value, pull(slope)[0]
+
+    def _number(self, predicted: Array, observed: Array) -> Array:
+        value = self.misfit(predicted, observed)
+        if jnp.shape(value) != ():
+            raise ValueError(
+                f"misfit must return a number for the data of one shot, got an array of {jnp.shape(value)}."
+            )
+        return value
 
 
 def total(of_shot: Callable[[Any, Shots], Any], dealt: Deal, shared: Any, parts: list[Shots]) -> Any:
@@ -270,26 +287,31 @@ def run(
     """What `program` makes of the parts that shots were dealt out in; `together` puts their results together."""
     if dealt.traced:
         return program(of_shot, dealt.layout, shared, parts[0])
-    shared = dealt.place(shared)
-    compiled = _compiled(program, of_shot, dealt, shared, parts[0])
-    at_once = budget.fitting(budget.of(compiled), dealt.device, dealt.cores)
-    if len(parts) == 1:
-        return compiled(shared, parts[0])
-    # a program of jax runs on the core of the thread that calls it, whatever else runs on the same device
-    with ThreadPoolExecutor(at_once) as threads:
-        return together(list(threads.map(lambda part: jax.block_until_ready(compiled(shared, part)), parts)))
+    shared, layout = dealt.place(shared), dealt.layout
+    if jax.config.jax_disable_jit:  # pyright: ignore[reportAttributeAccessIssue]
+        return together([program(of_shot, layout, shared, part) for part in parts])
+    layout, compiled = _compiled(program, of_shot, dealt, shared, parts[0])
+    at_once = budget.fitting(budget.of(compiled), dealt.device, dealt.side_by_side)
+    if len(parts) > 1:
+        # A program of jax runs on the core of the thread that calls it, whatever else runs on the same device. It must
+        # be compiled before: settings of jax by `with` belong to the thread that made them.
+        with ThreadPoolExecutor(at_once) as threads, contextlib.suppress(TypeError):
+            return together(list(threads.map(lambda part: jax.block_until_ready(compiled(shared, part)), parts)))
+    # also where the misfit closes over values that are differentiated or mapped, for which `compiled` has no place
+    return together([program(of_shot, layout, shared, part) for part in parts])
 
 
-def _compiled(program: Any, of_shot: Any, dealt: Deal, shared: Any, shots: Shots) -> Any:
-    """The program for a core's share of the shots, with the batch chosen if need be. jax keeps what it has compiled."""
+def _compiled(program: Any, of_shot: Any, dealt: Deal, shared: Any, shots: Shots) -> tuple[Layout, Any]:
+    """The layout with its batch chosen, and the program for a core's share of the shots. jax keeps what it compiles."""
 
     def with_batch(batch):
-        return program.lower(of_shot, replace(dealt.layout, batch=batch), shared, shots).compile()
+        layout = replace(dealt.layout, batch=batch)
+        return layout, program.lower(of_shot, layout, shared, shots).compile()
 
     if dealt.layout.batch is not None:
         return with_batch(dealt.layout.batch)
     most = len(shots.survey) // dealt.layout.shares
-    return with_batch(budget.largest_batch(lambda batch: budget.of(with_batch(batch)), most, dealt.device))
+    return with_batch(budget.largest_batch(lambda batch: budget.of(with_batch(batch)[1]), most, dealt.device))
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
@@ -356,6 +378,10 @@ def _sum_on_one(of_shot: Callable[[Any, Shots], Any], batch: int | None, shared:
 
 def _row(shots: Shots, i: int) -> Shots:
     return jax.tree.map(lambda x: x[i], shots)
+
+
+def _joined(parts: list[Array]) -> Array:
+    return parts[0] if len(parts) == 1 else jnp.concatenate(parts)
 
 
 def _add(a: Any, b: Any) -> Any:

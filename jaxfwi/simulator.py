@@ -269,7 +269,11 @@ def share_of_shot(
     shot: Survey,
     split: Split | None,
 ) -> Array:
-    """What this device's block adds to the data of one shot: `one_shot_with` before it sums over the blocks."""
+    """What this device's block adds to the data of one shot: `one_shot_with` before it sums over the blocks.
+
+    Without ``check_vma`` JAX's derivative of that sum, taken inside of a `jax.shard_map`, is wrong by the number of
+    blocks: differentiate this instead, and sum by ``split.total`` beside it.
+    """
     grid, order = simulator.grid, simulator.space_order
     propagation = _propagation(simulator, equation, split)
     frame, source_fields, receiver_fields = _frame(simulator), propagation.source_fields, propagation.receiver_fields

@@ -44,10 +44,6 @@ class Split:
         """The sum over all blocks."""
         return lax.psum(x, self.name)
 
-    def along(self, x: Array, ndim: int) -> Array:
-        """A vector along the axis, shaped to broadcast over a grid."""
-        return x.reshape([-1 if axis == self.axis else 1 for axis in range(ndim)])
-
 
 def pad(u: Array, reach: int, split: Split | None) -> Array:
     """`u` with `reach` cells around it on every side: zeros, but along a split axis the edges of the blocks beside it.

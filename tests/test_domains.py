@@ -263,6 +263,26 @@ def check_hessian_product():
     compare(jit(divided)(s.model), plain(s.model), SAME, "product")
 
 
+def check_short_ring():
+    """Blocks further in hold model where the outermost have rings: it is not shortened, nor does it share a scale."""
+    s = setting(Case((40,), 4, 8, ((2, 1),), 1))
+    simulator = dataclasses.replace(s.simulator, memory=jf.BoundarySaving("int8"))
+    shot, weight, equation = s.survey[0], s.weights[0], type(s.model)
+
+    def gradient(data):
+        return jit(jax.grad(lambda m: jnp.sum(weight * data(m) ** 2)))(s.model).vp
+
+    data = functools.partial(one_shot_with, simulator, equation, split=s.split)
+    spread = jax.shard_map(data, mesh=s.mesh(), in_specs=(s.split.spec, REPLICATED), out_specs=REPLICATED)
+    exact, plain = (
+        gradient(lambda m, memory=memory: one_shot(dataclasses.replace(simulator, memory=memory), m, shot))
+        for memory in (jf.FullStorage(), simulator.memory)
+    )
+    ours = gradient(lambda m: spread(coefficients_of(simulator, m, s.split), shot))
+    assert relative(plain, exact) > 1e-3
+    assert relative(ours, plain) < 1e-6
+
+
 def check_traffic():
     """A step talks to neighbours only, forwards and backwards; all devices together once, to sum the data."""
     s = setting(CASES["2D in 3"])
@@ -298,7 +318,9 @@ def checks(slow):
     cases = {name: functools.partial(check_case, case) for name, case in (SLOW if slow else CASES).items()}
     how = "vmap" if slow else "map"
     cases[f"shots and domains, {how}"] = functools.partial(check_shots_and_domains, how)
-    return cases | ({"Hessian product": check_hessian_product} if slow else {"traffic": check_traffic})
+    return cases | (
+        {"Hessian product": check_hessian_product, "int8": check_short_ring} if slow else {"traffic": check_traffic}
+    )
 
 
 def on_eight_devices(slow):

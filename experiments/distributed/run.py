@@ -511,10 +511,7 @@ def draw_misfits(results: common.Results, misfits: dict[str, Array]) -> None:
 
 if __name__ == "__main__":
     if sys.argv[1:2] == ["worker"]:
-        try:
+        with common.ending_on_errors():
             worker(sys.argv[2], common.Results(sys.argv[3]), sys.argv[4:] or ["model", "invert"])
-        except common.UserError as error:
-            print(f"error: {error}", file=sys.stderr)
-            sys.exit(2)
     else:
         common.main(main, Options)
