@@ -110,7 +110,8 @@ def make(options: Options, results: common.Results) -> None:
         preset, shape=true.shape, spacing=spacing, slowest=0.95 * float(slowest), fastest=1.05 * float(fastest)
     )
     _, survey = next(acquisition(preset))
-    results.remove("metrics.jsonl", "*.npy", "cost.json", "summary.json", "figures/*")
+    results.remove("observed_*.npy", "receiver_mask.npy", "illumination.npy", "final_vp.npy")  # not a user's files
+    results.remove("metrics.jsonl", "cost.json", "summary.json", "figures/*.png", "figures/*.gif")
     results.write_json("config.json", {**dataclasses.asdict(options), **dataclasses.asdict(preset)})
     results.write_array("true_vp.npy", true)
     results.write_array("start_vp.npy", start)
