@@ -472,43 +472,36 @@ def test_an_aperture_keeps_the_data_and_gives_a_gradient_of_the_whole_model():
     assert relative(misfit(SECTION, survey, observed, aperture=150.0)[1].vp, gradient.vp) < 3e-3
 
 
+# What six damped cells reflect, and what has hardly come back yet. Measured: 6.4e-4 and 6.3e-11.
 @pytest.mark.slow
-@pytest.mark.parametrize("case", ["3D", "elastic, ragged, free surface"])
-def test_an_aperture_in_all_cases(case):
+@pytest.mark.parametrize(("case", "limit"), [("3D", 2e-3), ("elastic, ragged, free surface", 1e-9)])
+def test_an_aperture_in_all_cases(case, limit):
     """As long as nothing comes back from beyond the window, data and gradient are those of the whole model."""
     if case == "3D":
-        simulator, vp, _ = setting((6, 30, 26))
-        start, source, receiver = (
-            vp,
-            [[20.0, 120.0, 100.0], [20.0, 290.0, 0.0]],
-            [[30.0, 130.0, 110.0], [10.0, 250.0, 30.0]],
-        )
-        survey = jf.Survey.from_arrays(source, [receiver[:1], receiver[1:]], 1e-2 * jf.ricker(simulator.grid, 15.0))
+        simulator, model, _ = setting((6, 30, 26))
+        source = [[20.0, 120.0, 100.0], [20.0, 290.0, 0.0]]
+        receiver = [[[30.0, 130.0, 110.0]], [[10.0, 250.0, 30.0]]]
+        survey = jf.Survey.from_arrays(source, receiver, 1e-2 * jf.ricker(simulator.grid, 15.0))
         aperture = (140.0, 120.0)
     else:
         grid = jf.Grid((14, 60), 10.0, 2e-3, 120)
         fields = {"source_fields": ("vz",), "receiver_fields": ("vx", "p")}
         simulator = jf.Simulator(grid, absorber=jf.CPML(width=6), free_surface=True, **fields)
         rock = 2000.0 + 100.0 * np.sin(np.arange(60) / 4.0) * np.ones((14, 1))
-        start = jf.Elastic(vp=rock, vs=0.5 * rock, rho=rock)
+        model = jf.Elastic(vp=rock, vs=0.5 * rock, rho=rock)
+        source = [[20.0, 0.0], [20.0, 300.0], [20.0, 580.0]]
         receiver = [[[30.0, 20.0]], [[30.0, 330.0], [30.0, 285.0]], [[20.0, 590.0], [20.0, 560.0], [20.0, 550.0]]]
-        survey = jf.Survey.from_lists([[20.0, 0.0], [20.0, 300.0], [20.0, 580.0]], receiver, jf.ricker(grid, 8.0))
+        survey = jf.Survey.from_lists(source, receiver, jf.ricker(grid, 8.0))
         aperture = 200.0
-    observed = np.zeros(
-        (len(survey), simulator.grid.nt, survey.receiver.shape[1], len(simulator.receiver_fields or "u"))
-    )
     assert windows(simulator.grid, survey, aperture)[0] < simulator.grid.shape
-    whole, part = (
-        (
-            jf.simulate(simulator, start, survey, **o),
-            jf.misfit_and_gradient(simulator, jf.misfits.l2, start, survey, observed, **o)[1],
-        )
-        for o in ({}, {"aperture": aperture})
-    )
-    # What six damped cells reflect. Measured: MEASURED
-    for a, b in zip(jax.tree.leaves(part), jax.tree.leaves(whole), strict=True):
-        print(relative(np.asarray(a), np.asarray(b)))
-        assert relative(np.asarray(a), np.asarray(b)) < 2e-2
+
+    def results(**options):
+        data = jf.simulate(simulator, model, survey, **options)
+        gradient = jf.misfit_and_gradient(simulator, jf.misfits.l2, model, survey, np.zeros(data.shape), **options)[1]
+        return data, gradient
+
+    for a, b in zip(jax.tree.leaves(results(aperture=aperture)), jax.tree.leaves(results()), strict=True):
+        assert relative(np.asarray(a), np.asarray(b)) < limit
 
 
 def test_an_aperture_holds_under_transformations():
