@@ -2,7 +2,8 @@
 neighbours.
 
 All of it is for the inside of `jax.shard_map` over that mesh axis. With ``check_vma=True`` derivatives taken inside
-and outside of it are both right.
+and outside of it are both right. Without, those inside must not be taken of `Split.total`, which JAX then transposes to
+another sum.
 """
 
 from dataclasses import dataclass
@@ -18,8 +19,8 @@ __all__ = ["Split", "pad"]
 class Split:
     """Which axis of a grid is cut, in how many blocks, over which mesh axis. Hashable and static.
 
-    >>> Split(1, 4, "domains").spec
-    PartitionSpec(None, 'domains')
+    >>> tuple(Split(1, 4, "domains").spec)
+    (None, 'domains')
     """
 
     axis: int

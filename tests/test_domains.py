@@ -26,11 +26,11 @@ from jaxfwi.absorber import Frame
 from jaxfwi.simulator import coefficients_of, one_shot, one_shot_with, share_of_shot, split_of
 
 REPLICATED = PartitionSpec()
-# The same sums in another order, but for what receivers between nodes sum over blocks. Measured: 1.2e-15 of the largest
-# value of a component.
-DATA = 1e-13
-# Sums over blocks of 100 steps' cotangents; boundary saving rebuilds its fields. Measured: 4e-14 at most.
-SAME = 1e-12
+# The same numbers, on nodes to the bit but for how a program was compiled; receivers between nodes sum over blocks.
+# Measured: 7e-16 of a component's largest value.
+DATA = 1e-14
+# The same sums in another order, of 60 steps. Measured: 4.7e-15 of gradients, 1.5e-14 of the Hessian product.
+SAME = 2e-13
 FIELDS = {
     jf.Acoustic: (("u",), ("u",)),
     jf.VariableDensityAcoustic: (("p", "vx"), ("vz", "p")),
@@ -279,8 +279,9 @@ def check_short_ring():
         for memory in (jf.FullStorage(), simulator.memory)
     )
     ours = gradient(lambda m: spread(coefficients_of(simulator, m, s.split), shot))
+    # Measured: 9.8e-3, and 1.7e-7 where a value falls to the next of 255 levels.
     assert relative(plain, exact) > 1e-3
-    assert relative(ours, plain) < 1e-6
+    assert relative(ours, plain) < 1e-5
 
 
 def check_traffic():
