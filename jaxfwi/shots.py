@@ -270,9 +270,7 @@ class Gradient:
     def _number(self, predicted: Array, observed: Array) -> Array:
         value = self.misfit(predicted, observed)
         if jnp.shape(value) != ():
-            raise ValueError(
-                f"misfit must return a number for the data of one shot, got an array of {jnp.shape(value)}."
-            )
+            raise ValueError(f"misfit must return a number for one shot's data, got shape {jnp.shape(value)}.")
         return value
 
 
