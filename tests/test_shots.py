@@ -9,6 +9,7 @@ import threading
 from dataclasses import replace
 from pathlib import Path
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -516,6 +517,15 @@ def test_an_aperture_holds_under_transformations():
     check_same(jax.jit(jax.value_and_grad(of_model))(start), ours)
 
 
+class Weighted(eqx.Module):
+    """A misfit that holds an array."""
+
+    weight: jax.Array
+
+    def __call__(self, predicted, observed):
+        return jf.misfits.l2(self.weight * predicted, observed)
+
+
 def test_misfits_and_data_that_cannot_be():
     survey, observed, _ = expected()
     for function, message in (
@@ -523,7 +533,7 @@ def test_misfits_and_data_that_cannot_be():
             lambda p, o: jnp.sum(p - o, axis=(0, 1)),
             r"misfit must return a number for one shot's data, got shape \(1,\)",
         ),
-        (functools.partial(jf.misfits.l2, observed=[1.0]), r"misfit must be hashable"),
+        (Weighted(jnp.ones(1)), r"misfit must be hashable: wrap"),
     ):
         with pytest.raises(ValueError, match=message):
             jf.misfit_and_gradient(LINE[0], function, LINE[1], survey, observed)
