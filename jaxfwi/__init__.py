@@ -2,10 +2,13 @@
 
 from jaxfwi import hosts, misfits, models, plot
 from jaxfwi.absorber import CPML
+from jaxfwi.checkpoint import Checkpoints
+from jaxfwi.encoding import Encoding
 from jaxfwi.equations import Acoustic, Elastic, VariableDensityAcoustic, WaveEquation
 from jaxfwi.grid import Grid
-from jaxfwi.inversion import InversionState, invert
+from jaxfwi.inversion import InversionState, Stage, invert
 from jaxfwi.memory import BoundarySaving, Checkpointing, FullStorage
+from jaxfwi.objective import FlatObjective
 from jaxfwi.products import gauss_newton_product, hessian_product
 from jaxfwi.shots import estimate_memory, misfit_and_gradient, simulate
 from jaxfwi.simulator import Simulator
@@ -17,11 +20,15 @@ __all__ = [
     "Acoustic",
     "BoundarySaving",
     "Checkpointing",
+    "Checkpoints",
     "Elastic",
+    "Encoding",
+    "FlatObjective",
     "FullStorage",
     "Grid",
     "InversionState",
     "Simulator",
+    "Stage",
     "Survey",
     "VariableDensityAcoustic",
     "WaveEquation",
