@@ -64,7 +64,7 @@ class Checkpoints:
                 stale.unlink(missing_ok=True)
         for path in reversed(files):
             try:
-                with np.load(path, allow_pickle=False) as archive:
+                with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as archive:
                     arrays = {name: archive[name] for name in archive.files}
                 header = json.loads(str(arrays.pop("header")))
             except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
