@@ -175,7 +175,9 @@ def invert(
     check_observed(simulator, model, survey, observed, weights)
     if not known(*jax.tree.leaves((numbers, survey, observed))):
         raise ValueError("invert looks at values as it goes, so that it cannot be called inside jit, grad or vmap.")
-    plan = _planned(stages, iterations, Stage(1, optimizer, None, misfit, shots_per_iteration, encoding, batch), survey)
+    plan = _planned(
+        stages, iterations, Stage(1, optimizer, None, misfit, shots_per_iteration, encoding, batch), survey, numbers
+    )
     lower, upper = bounds if bounds is not None else (None, None)
     for name, like in (("mask", mask), ("lower bounds", lower), ("upper bounds", upper)):
         check_like(name, like, numbers)
@@ -412,7 +414,7 @@ def _update(objective, optimizer, numbers, optimizer_state, misfit, slope, parts
 
 
 def _planned(
-    stages: Sequence[Stage] | None, iterations: int | None, defaults: Stage, survey: Survey
+    stages: Sequence[Stage] | None, iterations: int | None, defaults: Stage, survey: Survey, numbers: Any
 ) -> tuple[Stage, ...]:
     """The stages with all that `invert` was given for them, checked."""
     if (stages is None) == (iterations is None):
@@ -439,13 +441,13 @@ def _planned(
             stage.encoding.check(survey)
         count = whole(f"iterations{which}", stage.iterations, 1)
         plan.append(dataclasses.replace(stage, iterations=count, shots_per_iteration=size))
-        _check_memory_of_gradients(plan[-1], survey, which)
+        _check_memory_of_gradients(plan[-1], survey, numbers, which)
     return tuple(plan)
 
 
-def _check_memory_of_gradients(stage: Stage, survey: Survey, which: str) -> None:
+def _check_memory_of_gradients(stage: Stage, survey: Survey, numbers: Any, which: str) -> None:
     """L-BFGS compares gradients of successive iterations, which must be of the same function."""
-    state = stage.optimizer.init(jnp.zeros(1))  # pyright: ignore[reportOptionalMemberAccess]
+    state = jax.eval_shape(stage.optimizer.init, numbers)  # pyright: ignore[reportOptionalMemberAccess]
     found = jax.tree.leaves(state, is_leaf=lambda x: isinstance(x, optax.ScaleByLBFGSState))
     kept = stage.encoding.renew if stage.encoding is not None else 1
     changing = stage.encoding is not None or stage.shots_per_iteration != len(survey)
