@@ -1,6 +1,6 @@
 """Seismic wave modelling and full waveform inversion in JAX."""
 
-from jaxfwi import hosts, misfits, models, plot
+from jaxfwi import filters, hosts, misfits, models, plot, regularization
 from jaxfwi.absorber import CPML
 from jaxfwi.checkpoint import Checkpoints
 from jaxfwi.encoding import Encoding
@@ -33,6 +33,7 @@ __all__ = [
     "VariableDensityAcoustic",
     "WaveEquation",
     "estimate_memory",
+    "filters",
     "gauss_newton_product",
     "hessian_product",
     "hosts",
@@ -41,6 +42,7 @@ __all__ = [
     "misfits",
     "models",
     "plot",
+    "regularization",
     "ricker",
     "simulate",
 ]

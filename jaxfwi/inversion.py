@@ -427,7 +427,7 @@ def _planned(
     for number, stage in enumerate(stages):
         name = stage.name or f"stage {number + 1}"
         own = {f.name: getattr(stage, f.name) for f in dataclasses.fields(stage) if getattr(stage, f.name) is not None}
-        stage = dataclasses.replace(defaults, **own, name=name)
+        stage = dataclasses.replace(defaults, **{**own, "name": name})
         which = "" if len(stages) == 1 else f" of {name}"
         size = len(survey) if stage.shots_per_iteration is None else stage.shots_per_iteration
         size = whole(f"shots_per_iteration{which}", size, 1)

@@ -67,12 +67,15 @@ class Objective(eqx.Module):
 
         @jax.custom_vjp
         def value(unknowns):
-            self._check_single()
             return self.of_shots(unknowns, shots)[0]
 
+        def checked(unknowns, gauss_newton_fn=None):
+            # optax's line searches refuse what their function does not take of the things other optimisers ask for
+            self._check_single()
+            return value(unknowns)
+
         value.defvjp(lambda u: self.of_shots(u, shots), lambda g, ct: (jax.tree.map(lambda x: ct * x, g),))
-        # optax's line searches refuse what their function does not take of the things that other optimisers ask for
-        return lambda unknowns, gauss_newton_fn=None: value(unknowns)
+        return checked
 
     def gauss_newton_fn(self, unknowns: Any, shots: Shots) -> Callable:
         """Products with the Gauss-Newton Hessian: of the misfit by the unknowns, and the penalty's own second
