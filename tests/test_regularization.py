@@ -91,8 +91,8 @@ def test_a_finer_grid_has_the_same_value():
 
     coarse, fine = values(40), values(80)
     # By hand: a Gaussian bump of height a and width s has int |grad|^2 = pi a^2, int |grad| = (2 pi)^1.5 a s / 2, int
-    # square = pi a^2 s^2. Differences are of second order, those of a length of first where they lie half a cell apart;
-    # the square's edges cut 1e-7 off. Measured: 5e-3, 1.7e-3, 7e-8 on the coarse grid; 1.3e-3, 0.9e-3, 8e-8 on the fine.
+    # square = pi a^2 s^2. Differences are of second order, of first where they lie half a cell apart, as in a length;
+    # the edges cut 1e-7 off. Measured: 5e-3, 1.7e-3, 7e-8 on the coarse grid; 1.3e-3, 0.9e-3, 8e-8 on the fine one.
     exact = [0.5 * np.pi * 1e4, (2 * np.pi) ** 1.5 / 2 * 100 * 100, 0.5 * np.pi * 1e8]
     np.testing.assert_allclose(coarse, exact, rtol=6e-3)
     np.testing.assert_allclose(fine, exact, rtol=2e-3)
