@@ -110,9 +110,10 @@ def gauss_newton_diagonal(
 
     The mean of ``(J^T z)^2`` over random data z of signs, independent for each shot, summed over shots: the expectation
     is the diagonal (after Bekas, Kokiopoulou & Saad 2007, Applied Numerical Mathematics 57, 1214-1229). A shot is
-    modelled once, and each sample costs the backward half of a gradient. An estimate is wrong by a standard deviation of
-    ``sqrt(2 / (samples * shots))`` of itself where all shots count alike, and by ``sqrt(2 / samples)`` at most, which
-    differs from cell to cell on the scale of a wavelength; smooth it, or take more samples. As a preconditioner it
+    modelled once, and each sample costs the backward half of a gradient.
+
+    The standard deviation of an estimate is ``sqrt(2 / (samples * shots))`` of it where all shots count alike, and
+    ``sqrt(2 / samples)`` at most; errors change within a wavelength, so that smoothing helps. As a preconditioner it
     takes the place of the pseudo-Hessian, which knows the sources only (Shin, Jang & Min 2001, Geophysical Prospecting
     49, 592-606).
 

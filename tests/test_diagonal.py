@@ -1,5 +1,6 @@
 """The estimated diagonal of the Gauss-Newton Hessian, against the exact one and within its own statistics."""
 
+import dataclasses
 import functools
 
 import jax
@@ -12,9 +13,9 @@ from jaxfwi.filters import Butterworth
 from jaxfwi.products import gauss_newton_diagonal
 
 GRID = jf.Grid((16,), 10.0, 2.5e-3, 120)
-SIMULATOR = jf.Simulator(GRID, absorber=jf.CPML(width=3))
+SIMULATOR = jf.Simulator(GRID, absorber=jf.CPML(width=3), memory=jf.FullStorage())
 MODEL = jf.Acoustic(vp=2000.0 + 60.0 * jnp.sin(jnp.arange(16.0)))
-WAVELET = jf.ricker(GRID, 12.0)
+WAVELET = np.asarray(jf.ricker(GRID, 12.0))
 BAND = Butterworth(5.0, 20.0, 2)
 SAMPLES = 100
 
@@ -24,7 +25,7 @@ def surveys():
     even = jf.Survey.from_arrays([[10.0], [50.0], [80.0], [150.0]], [[0.0], [40.0], [150.0]], WAVELET)
     receivers = [[[0.0]], [[0.0], [40.0]], [[150.0]], [[0.0], [40.0], [150.0]]]
     sources = [[[10.0]], [[50.0], [120.0]], [[80.0]], [[150.0]]]
-    wavelets = [WAVELET[:, None], jnp.stack([WAVELET, -WAVELET], axis=1), WAVELET[:, None], WAVELET[:, None]]
+    wavelets = [WAVELET[:, None], np.stack([WAVELET, -WAVELET], axis=1), WAVELET[:, None], WAVELET[:, None]]
     return even, jf.Survey.from_lists(sources, receivers, wavelets)
 
 
@@ -32,32 +33,39 @@ def surveys():
 def derivative(ragged, band):
     """Of the data by the model, ``(shots, samples, cells)``."""
 
+    survey = surveys()[ragged]
+
     def data(vp):
-        data = jf.simulate(SIMULATOR, jf.Acoustic(vp=vp), surveys()[ragged])
+        data = jf.simulate(SIMULATOR, jf.Acoustic(vp=vp), survey)
         return data if band is None else band(data, GRID.dt)
 
     return np.asarray(jax.jit(jax.jacfwd(data))(MODEL.vp)).reshape(4, -1, 16)
 
 
 @pytest.mark.telling
-@pytest.mark.parametrize(("ragged", "band"), [(False, None), (True, BAND)], ids=["even", "ragged and filtered"])
-def test_within_its_statistics(ragged, band):
+@pytest.mark.parametrize(
+    ("ragged", "band", "memory"),
+    [(False, None, jf.FullStorage()), (True, BAND, jf.BoundarySaving())],
+    ids=["even", "ragged and filtered"],
+)
+def test_within_its_statistics(ragged, band, memory):
     jacobian = derivative(ragged, band)
     each = np.sum(jacobian**2, axis=1)
     exact = each.sum(axis=0)
+    simulator = dataclasses.replace(SIMULATOR, memory=memory)
     ours = gauss_newton_diagonal(
-        SIMULATOR, MODEL, surveys()[ragged], jax.random.key(1), samples=SAMPLES, filter=band
+        simulator, MODEL, surveys()[ragged], jax.random.key(1), samples=SAMPLES, filter=band
     ).vp
     # The variance of the square of a sum of terms a of random sign is 2 ((sum a^2)^2 - sum a^4), by hand.
-    variance = np.sum(2 * (each**2 - np.sum(jacobian**4, axis=1)), axis=0) / SAMPLES
-    off = (np.asarray(ours) - exact) / np.sqrt(variance)
-    # Sixteen cells, neighbours alike, each within 4 standard deviations with a chance of 0.999; and no exact copy.
-    # Measured:
-    print(off, np.sqrt(variance) / exact)
+    deviation = np.sqrt(np.sum(2 * (each**2 - np.sum(jacobian**4, axis=1)), axis=0) / SAMPLES)
+    # Sixteen cells, neighbours alike, each within 4 standard deviations with a chance of 0.999. Measured: 1.2 at most,
+    # and a spread of 0.6 and 0.5: it is no exact copy.
+    off = (np.asarray(ours) - exact) / deviation
     assert abs(off).max() < 4
-    assert 0.2 < off.std() < 2
-    # what the docstring says
-    assert (np.sqrt(variance) / exact < np.sqrt(2 / SAMPLES)).all()
+    assert off.std() > 0.2
+    # What the docstring says: for four shots, alike or not. Measured: 0.070, 0.078 to 0.092.
+    assert (deviation / exact < np.sqrt(2 / SAMPLES)).all()
+    assert (deviation / exact > 0.95 * np.sqrt(2 / (4 * SAMPLES))).all()
 
 
 def test_the_exact_one_is_that_of_products():
@@ -66,20 +74,17 @@ def test_the_exact_one_is_that_of_products():
     for cell in (3, 11):
         unit = jf.Acoustic(vp=jnp.zeros(16).at[cell].set(1.0))
         product = jf.gauss_newton_product(SIMULATOR, jf.misfits.l2, MODEL, survey, observed, unit)
-        assert float(product.vp[cell]) == pytest.approx(exact[cell], rel=1e-11)  # measured:
-        print(float(product.vp[cell]) / exact[cell] - 1)
+        # The same sums of 1440 squares, compiled otherwise. Measured: 4e-15.
+        assert float(product.vp[cell]) == pytest.approx(exact[cell], rel=1e-12)
 
 
 def test_the_same_for_the_same_key_however_dealt_out():
-    survey = surveys()[0]
-    estimate = functools.partial(gauss_newton_diagonal, SIMULATOR, MODEL, survey, samples=3)
+    estimate = functools.partial(gauss_newton_diagonal, SIMULATOR, MODEL, surveys()[0], samples=SAMPLES)
     ours = estimate(jax.random.key(1)).vp
-    np.testing.assert_array_equal(estimate(jax.random.key(1)).vp, ours)
-    for key, options in ((jax.random.PRNGKey(1), {}), (jax.random.key(1), {"batch": 4})):
-        # The same numbers, added in another order. Measured:
-        print(abs(estimate(key, **options).vp / ours - 1).max())
-        np.testing.assert_allclose(estimate(key, **options).vp, ours, rtol=1e-11)
-    assert (jnp.abs(estimate(jax.random.key(2)).vp / ours - 1) > 1e-3).all()
+    np.testing.assert_array_equal(estimate(jax.random.PRNGKey(1)).vp, ours)  # of the older kind
+    # The same numbers, added in another order. Measured: 3e-14.
+    np.testing.assert_allclose(estimate(jax.random.key(1), batch=4).vp, ours, rtol=1e-12)
+    assert (jnp.abs(estimate(jax.random.key(2)).vp / ours - 1) > 1e-4).all()
 
 
 @pytest.mark.parametrize(

@@ -148,19 +148,19 @@ def flat(tree):
 
 
 @pytest.mark.telling
-@pytest.mark.parametrize("damping", [0.0, 5.0])
-def test_as_many_products_as_unknowns_solve_the_system(damping):
+def test_as_many_products_as_unknowns_solve_the_system():
     hessian, model, value, product = quadratic()
     gradient = jax.grad(value)(model)
     # In exact arithmetic 12 products would do. The diagonal takes the units out of a condition of 6e5.
     for diagonal, most in ((None, 24), (jf.Elastic(*jnp.diag(hessian).reshape(3, 4)), 13)):
-        solver = truncated_gauss_newton(24, damping, tolerance=1e-12, diagonal=diagonal)
+        solver = truncated_gauss_newton(24, tolerance=1e-12, diagonal=diagonal)
         ours, state = run(solver, gradient, model, gauss_newton_fn=product)
-        expected = np.linalg.solve(hessian + damping * np.eye(12), -flat(gradient))
-        # At most the condition times the tolerance. Measured: 1e-10, 5e-12 with the diagonal; products 23 and 13.
+        expected = np.linalg.solve(hessian, -flat(gradient))
+        # At most the condition times the tolerance. Measured: 4e-11, 5e-12 with the diagonal; products 23 and 13.
         np.testing.assert_allclose(flat(ours), expected, rtol=0, atol=1e-8 * abs(expected).max())
         assert state.residual < 1e-12
         assert 12 <= state.products <= most
+    # damping of each parameter
     apart, _ = run(truncated_gauss_newton(24, jf.Elastic(1.0, 2.0, 3.0), 1e-12), gradient, gauss_newton_fn=product)
     expected = np.linalg.solve(hessian + np.diag(np.repeat([1.0, 2.0, 3.0], 4)), -flat(gradient))
     # Measured: 1.6e-9.
@@ -281,7 +281,7 @@ def test_nonlinear_least_squares():
     for _ in range(8):
         model, state, number = step(model, state)
         numbers.append(float(number))
-    print(numbers, model["rate"] - true["rate"])
+    # Measured: 1, 5e-2, 3e-5, 3e-10, 2e-21, then rounding.
     assert numbers[-1] < 1e-20
     np.testing.assert_allclose(model["rate"], true["rate"], rtol=1e-8)
 

@@ -20,6 +20,11 @@ def value(regularizer, x):
 
 
 @jax.jit
+def values(regularizers, x):
+    return jnp.stack([regularizer(x) for regularizer in regularizers])
+
+
+@jax.jit
 def slope(regularizer, x):
     return jax.grad(regularizer)(x)
 
@@ -40,17 +45,16 @@ def test_values_of_constants_ramps_and_steps(shape):
     faces = cells // shape[-1] * (shape[-1] - 1)
     ramp = jnp.broadcast_to(0.3 * h * jnp.arange(shape[-1]), shape)
     step = jnp.broadcast_to(jnp.where(jnp.arange(shape[-1]) < 2, 1.0, 8.0), shape)
-    tikhonov, variation, distance = all_three(len(shape), 2000.0)
-    for regularizer in (tikhonov, variation, distance):
-        assert float(value(regularizer, jnp.full(shape, 2000.0))) == 0.0
-    # Sums of up to 120 equal terms: rounding.
-    assert float(value(tikhonov, ramp)) == pytest.approx(0.5 * 0.3**2 * volume * faces, rel=1e-13)
-    assert float(value(variation, ramp)) == pytest.approx((np.hypot(0.3, 0.1) - 0.1) * volume * faces, rel=1e-13)
-    assert float(value(distance, ramp + 2000.0)) == pytest.approx(0.5 * volume * float(jnp.sum(ramp**2)), rel=1e-11)
+    regularizers = (*all_three(len(shape), 2000.0), TotalVariation(spacing, epsilon=1e-9))
+    np.testing.assert_array_equal(values(regularizers, jnp.full(shape, 2000.0)), 0.0)
+    tikhonov, variation, distance, _ = values(regularizers, ramp + 2000.0)
+    # Sums of up to 120 equal terms, of models whose own rounding is 2e-13.
+    assert float(tikhonov) == pytest.approx(0.5 * 0.3**2 * volume * faces, rel=1e-11)
+    assert float(variation) == pytest.approx((np.hypot(0.3, 0.1) - 0.1) * volume * faces, rel=1e-11)
+    assert float(distance) == pytest.approx(0.5 * volume * float(jnp.sum(ramp**2)), rel=1e-11)
     # A step of 7 costs 7 times the area of its face; rounded below its epsilon, by 1e-9 a cell.
-    area = volume / h * (cells / shape[-1])
-    sharp = TotalVariation(spacing, epsilon=1e-9)
-    assert float(value(sharp, step)) == pytest.approx(7.0 * area, rel=1e-8)
+    sharp = values(regularizers, step)[3]
+    assert float(sharp) == pytest.approx(7.0 * volume / h * (cells / shape[-1]), rel=1e-8)
 
 
 def test_the_length_of_a_slanted_gradient():
@@ -65,31 +69,29 @@ def test_the_length_of_a_slanted_gradient():
     assert float(value(regularizer, plane)) == pytest.approx(expected, rel=1e-7)
 
 
-@pytest.mark.parametrize("shape", SHAPES, ids=len)
-@pytest.mark.parametrize("kind", [0, 1, 2], ids=["Tikhonov", "TotalVariation", "Reference"])
-def test_gradients_by_differences(shape, kind):
+@pytest.mark.parametrize("shape", SHAPES[1:], ids=len)
+def test_gradients_by_differences(shape):
     mask = np.random.default_rng(1).random(shape) < 0.8
-    regularizer = all_three(len(shape), noise(shape, 2), weight=0.7, mask=mask)[kind]
-    at, along = noise(shape, 3), noise(shape, 4)
-    step = 1e-4
-    difference = (value(regularizer, at + step * along) - value(regularizer, at - step * along)) / (2 * step)
+    regularizers = all_three(len(shape), noise(shape, 2), weight=0.7, mask=mask)
+    at, along, step = noise(shape, 3), noise(shape, 4), 1e-4
+    difference = (values(regularizers, at + step * along) - values(regularizers, at - step * along)) / (2 * step)
+    derivative = jax.jit(jax.jacrev(values, argnums=1))
+    slopes = jnp.sum(derivative(regularizers, at) * along, axis=tuple(range(1, 1 + len(shape))))
     # The difference's error is step^2 times a third derivative. Measured: 4e-8 at most, of total variation.
-    assert float(jnp.vdot(slope(regularizer, at), along)) == pytest.approx(float(difference), rel=1e-6)
-    assert np.isfinite(slope(regularizer, jnp.full(shape, 3.0))).all()
+    np.testing.assert_allclose(slopes, difference, rtol=1e-6)
+    assert np.isfinite(derivative(regularizers, jnp.full(shape, 3.0))).all()
 
 
 def test_a_finer_grid_has_the_same_value():
     """A smooth anomaly in a square of 800 m, on ever finer grids."""
 
-    def values(n):
+    def on_grid(n):
         h = 800.0 / n
         at = (np.arange(n) + 0.5) * h
         bump = np.exp(-0.5 * ((at[:, None] - 380) ** 2 + (at - 420) ** 2) / 100.0**2)
-        return [
-            float(value(r, 100.0 * bump)) for r in (Tikhonov(h), TotalVariation(h, epsilon=1e-5), Reference(h, 0.0))
-        ]
+        return values((Tikhonov(h), TotalVariation(h, epsilon=1e-5), Reference(h, 0.0)), 100.0 * bump)
 
-    coarse, fine = values(40), values(80)
+    coarse, fine = on_grid(40), on_grid(80)
     # By hand: a Gaussian bump of height a and width s has int |grad|^2 = pi a^2, int |grad| = (2 pi)^1.5 a s / 2, int
     # square = pi a^2 s^2. Differences are of second order, of first where they lie half a cell apart, as in a length;
     # the edges cut 1e-7 off. Measured: 5e-3, 1.7e-3, 7e-8 on the coarse grid; 1.3e-3, 0.9e-3, 8e-8 on the fine one.
