@@ -22,7 +22,7 @@ def run(band, x, axis=-3):
 
 
 def noise(shape, seed=0):
-    return jnp.asarray(np.random.default_rng(seed).standard_normal(shape))
+    return np.random.default_rng(seed).standard_normal(shape)
 
 
 @pytest.mark.telling
@@ -47,8 +47,9 @@ def test_as_scipy_forwards_and_backwards(band):
 
 @pytest.mark.parametrize("band", FILTERS[1:], ids=repr)
 def test_nothing_comes_around(band):
-    spike = jnp.zeros((200, 1, 1)).at[0].set(1.0)
-    longer = run(band, jnp.zeros((4000, 1, 1)).at[2000].set(1.0))[2000:2200]
+    spike, far = np.zeros((200, 1, 1)), np.zeros((4000, 1, 1))
+    spike[0] = far[2000] = 1.0
+    longer = run(band, far)[2000:2200]
     # What the padding is chosen for, 1e-6 of the response. Measured: 2e-8 to 2.2e-7.
     np.testing.assert_allclose(run(band, spike), longer, rtol=0, atol=1e-6 * float(longer.max()))
 
@@ -57,9 +58,9 @@ def test_nothing_comes_around(band):
 def test_its_own_transpose(band):
     x, y = noise((2, 150, 3, 2)), noise((2, 150, 3, 2), seed=1)
     filtered, y_filtered = run(band, x), run(band, y)
-    left, right = jnp.vdot(filtered, y), jnp.vdot(x, y_filtered)
+    left, right = np.vdot(filtered, y), np.vdot(x, y_filtered)
     # Sums of 1800 products of either sign. Measured: 6e-18 of the norms; of single values 9e-16.
-    scale = float(jnp.linalg.norm(x) * jnp.linalg.norm(y))
+    scale = float(np.linalg.norm(x) * np.linalg.norm(y))
     assert abs(left - right) < 1e-15 * scale
     transposed = jax.jit(jax.linear_transpose(lambda x: band(x, DT), x))(y)[0]
     np.testing.assert_allclose(transposed, y_filtered, rtol=0, atol=1e-14)

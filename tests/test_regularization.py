@@ -30,7 +30,7 @@ def slope(regularizer, x):
 
 
 def noise(shape, seed=0):
-    return jnp.asarray(np.random.default_rng(seed).standard_normal(shape))
+    return np.random.default_rng(seed).standard_normal(shape)
 
 
 def all_three(ndim, reference=0.0, **options):
@@ -43,15 +43,15 @@ def test_values_of_constants_ramps_and_steps(shape):
     spacing = SPACINGS[len(shape)]
     h, volume, cells = spacing[-1], np.prod(spacing), np.prod(shape)
     faces = cells // shape[-1] * (shape[-1] - 1)
-    ramp = jnp.broadcast_to(0.3 * h * jnp.arange(shape[-1]), shape)
-    step = jnp.broadcast_to(jnp.where(jnp.arange(shape[-1]) < 2, 1.0, 8.0), shape)
+    ramp = np.broadcast_to(0.3 * h * np.arange(shape[-1]), shape)
+    step = np.broadcast_to(np.where(np.arange(shape[-1]) < 2, 1.0, 8.0), shape)
     regularizers = (*all_three(len(shape), 2000.0), TotalVariation(spacing, epsilon=1e-9))
-    np.testing.assert_array_equal(values(regularizers, jnp.full(shape, 2000.0)), 0.0)
+    np.testing.assert_array_equal(values(regularizers, np.full(shape, 2000.0)), 0.0)
     tikhonov, variation, distance, _ = values(regularizers, ramp + 2000.0)
     # Sums of up to 120 equal terms, of models whose own rounding is 2e-13.
     assert float(tikhonov) == pytest.approx(0.5 * 0.3**2 * volume * faces, rel=1e-11)
     assert float(variation) == pytest.approx((np.hypot(0.3, 0.1) - 0.1) * volume * faces, rel=1e-11)
-    assert float(distance) == pytest.approx(0.5 * volume * float(jnp.sum(ramp**2)), rel=1e-11)
+    assert float(distance) == pytest.approx(0.5 * volume * np.sum(ramp**2), rel=1e-11)
     # A step of 7 costs 7 times the area of its face; rounded below its epsilon, by 1e-9 a cell.
     sharp = values(regularizers, step)[3]
     assert float(sharp) == pytest.approx(7.0 * volume / h * (cells / shape[-1]), rel=1e-8)
@@ -62,7 +62,7 @@ def test_the_length_of_a_slanted_gradient():
     z, x = np.meshgrid(5.0 * np.arange(12), 8.0 * np.arange(9), indexing="ij")
     inner = np.zeros((12, 9), bool)
     inner[:-1, :-1] = True
-    plane = jnp.asarray(0.3 * z + 0.4 * x)
+    plane = 0.3 * z + 0.4 * x
     regularizer = TotalVariation((5.0, 8.0), epsilon=1e-9)
     # cells of the last row and column have a difference along one axis only
     expected = 40.0 * (0.5 * 11 * 8 + 0.3 * 11 + 0.4 * 8)
@@ -79,7 +79,7 @@ def test_gradients_by_differences(shape):
     slopes = jnp.sum(derivative(regularizers, at) * along, axis=tuple(range(1, 1 + len(shape))))
     # The difference's error is step^2 times a third derivative. Measured: 4e-8 at most, of total variation.
     np.testing.assert_allclose(slopes, difference, rtol=1e-6)
-    assert np.isfinite(derivative(regularizers, jnp.full(shape, 3.0))).all()
+    assert np.isfinite(derivative(regularizers, np.full(shape, 3.0))).all()
 
 
 def test_a_finer_grid_has_the_same_value():
@@ -102,7 +102,7 @@ def test_a_finer_grid_has_the_same_value():
 
 def test_differences_across_a_mask_do_not_count():
     sea = np.arange(12)[:, None] < 4
-    bed = jnp.where(sea, 1500.0, 2000.0) * jnp.ones((12, 9))
+    bed = np.where(sea, 1500.0, 2000.0) * np.ones((12, 9))
     for ours in all_three(2, jf.Acoustic(vp=2000.0), mask=~np.broadcast_to(sea, (12, 9))):
         assert float(value(ours, jf.Acoustic(vp=bed))) == 0.0
         rock = jf.Acoustic(vp=bed + noise((12, 9)))
@@ -175,7 +175,7 @@ def test_single_precision_stays():
 
 @pytest.mark.telling
 def test_total_variation_keeps_a_step_that_tikhonov_smooths():
-    true = jnp.where(jnp.arange(60) < 30, 0.0, 1.0)
+    true = np.where(np.arange(60) < 30, 0.0, 1.0)
     seen = true + 0.05 * noise((60,))
 
     def denoised(regularizer, rate, steps):
@@ -186,7 +186,7 @@ def test_total_variation_keeps_a_step_that_tikhonov_smooths():
     smooth = denoised(Tikhonov(1.0, weight=20.0), 1.8 / 81, 2000)  # largest curvature, 1 + 4 weight here
     jump, rough, wrong = zip(
         *[
-            (float(x[30] - x[29]), float(jnp.std(jnp.diff(x[:25]))), float(jnp.linalg.norm(x - true)))
+            (float(x[30] - x[29]), float(np.std(np.diff(x[:25]))), float(np.linalg.norm(x - true)))
             for x in (seen, sharp, smooth)
         ],
         strict=True,
