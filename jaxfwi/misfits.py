@@ -72,7 +72,8 @@ def l1(predicted: Array, observed: Array) -> Array:
     >>> l1(jnp.array([1.0, -2.0]), jnp.array([0.0, 0.0])).item()
     3.0
     """
-    return jnp.sum(jnp.abs(predicted - observed))
+    residual = predicted - observed
+    return jnp.sum(residual * jnp.sign(residual))  # jax gives the absolute value the slope 1 at 0
 
 
 @dataclass(frozen=True)
@@ -297,10 +298,15 @@ class SlicedGraphSpace:
         ours, theirs = traces.paired(predicted, observed)
         sample = jnp.max(jnp.abs(theirs), axis=-1, keepdims=True) * (self.dt / self.time_shift)
         time = sample * jnp.arange(theirs.shape[-1], dtype=theirs.dtype)
+
+        def along(direction):
+            a, b = (jnp.sort(direction[0] * time + direction[1] * x, axis=-1) for x in (ours, theirs))
+            return jnp.sum((a - b) ** 2)
+
         angle = np.pi * (np.arange(self.directions) + 0.5) / self.directions
-        along = [jnp.asarray(f(angle), theirs.dtype).reshape(-1, *[1] * theirs.ndim) for f in (np.cos, np.sin)]
-        ours, theirs = (jnp.sort(along[0] * time + along[1] * x, axis=-1) for x in (ours, theirs))
-        return jnp.sum((ours - theirs) ** 2) / self.directions
+        directions = jnp.asarray(np.stack([np.cos(angle), np.sin(angle)], axis=1), theirs.dtype)
+        # one direction after the other, and again for the gradient: else memory would hold the sorted data of all
+        return jnp.mean(jax.lax.map(jax.checkpoint(along), directions))
 
 
 @dataclass(frozen=True)

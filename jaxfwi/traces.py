@@ -1,7 +1,7 @@
 """Single traces: scales, the Hilbert transform, time shifts. Time is the last axis here; a trace of zeros is silent.
 
 All are differentiable, as often as wanted, and of the precision of the data. What is divided by a silent trace stays
-zero, and so do its derivatives.
+zero, and so do its derivatives. Some are compiled as a whole, for those who call them outside of a program.
 """
 
 import jax
@@ -74,6 +74,7 @@ def envelope_squared(traces: Array) -> Array:
     return traces**2 + hilbert(traces) ** 2
 
 
+@jax.jit
 def lag(predicted: Array, observed: Array) -> tuple[Array, Array]:
     """By how many samples each predicted trace is later than the observed, and how well they correlate then.
 
@@ -101,6 +102,7 @@ def lag(predicted: Array, observed: Array) -> tuple[Array, Array]:
     return jnp.where(peaked, whole + within, 0.0), at
 
 
+@jax.jit
 def mean_frequency(traces: Array) -> Array:
     """The mean frequency of each trace, weighted by power, in cycles per sample; 0 for a silent one.
 
@@ -114,6 +116,7 @@ def mean_frequency(traces: Array) -> Array:
     return jnp.sum(frequency * power, axis=-1) / jnp.where(total > 0, total, 1.0)
 
 
+@jax.jit
 def transport(predicted: Array, observed: Array) -> Array:
     """The squared 2-Wasserstein distance of each two distributions of mass over time ``(..., time)``, in samples
     squared: the least mean square of the distances by which one's mass must move to become the other.
@@ -130,30 +133,32 @@ def transport(predicted: Array, observed: Array) -> Array:
     4.0
     """
     n = predicted.shape[-1]
-    ours, theirs = (_cumulative(x) for x in (predicted, observed))
-    ends = jnp.concatenate([ours, theirs], axis=-1)
+    both = jnp.stack([predicted, observed])
+    both = jnp.cumsum(both, axis=-1)
+    both = jnp.pad(
+        both / both[..., -1:], [(0, 0)] * predicted.ndim + [(1, 0)]
+    )  # the mass before each sample, and in the end
+    ends = jnp.concatenate([both[0], both[1]], axis=-1)
     order = jnp.argsort(ends, axis=-1)
     ends = jnp.take_along_axis(ends, order, axis=-1)
+    # Between two neighbouring ends each quantile function lies in the one cell whose start it has passed last.
+    passed = jnp.cumsum(order <= n, axis=-1)
+    passed = jnp.stack([passed, jnp.arange(1, 2 * n + 3) - passed])
+    cell = jnp.clip(passed[..., :-1] - 1, 0, n - 1)
+    start = jnp.take_along_axis(both, cell, axis=-1)
+    mass = jnp.take_along_axis(both, cell + 1, axis=-1) - start
+    some = mass > 0
+
+    def distance(u):
+        part = jnp.where(some, (u - start) / jnp.where(some, mass, 1.0), 0.0)
+        quantile = cell.astype(u.dtype) + jnp.clip(
+            part, 0.0, 1.0
+        )  # sums in another order may round to more than a cell
+        return quantile[0] - quantile[1]
+
     low, high = ends[..., :-1], ends[..., 1:]
-
-    def quantiles(cumulative, own):
-        """At both ends of each interval, within the one cell in which the interval lies."""
-        cell = jnp.clip(jnp.cumsum(own, axis=-1)[..., :-1] - 1, 0, n - 1)
-        start = jnp.take_along_axis(cumulative, cell, axis=-1)
-        mass = jnp.take_along_axis(cumulative, cell + 1, axis=-1) - start
-        some = mass > 0
-        part = (jnp.where(some, (x - start) / jnp.where(some, mass, 1.0), 0.0) for x in (low, high))
-        # sums in another order may round to more than a cell
-        return [cell.astype(x.dtype) + jnp.clip(x, 0.0, 1.0) for x in part]
-
-    left, right = (a - b for a, b in zip(quantiles(ours, order <= n), quantiles(theirs, order > n), strict=True))
+    left, right = distance(low), distance(high)
     return jnp.sum((high - low) * (left**2 + left * right + right**2), axis=-1) / 3.0
-
-
-def _cumulative(mass: Array) -> Array:
-    """Its integral from the first sample to each, and to the end, where it is one."""
-    total = jnp.cumsum(mass, axis=-1)
-    return jnp.concatenate([jnp.zeros_like(total[..., :1]), total / total[..., -1:]], axis=-1)
 
 
 def _fft_size(n: int) -> int:
