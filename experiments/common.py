@@ -112,6 +112,10 @@ class Results:
     def read_json(self, name: str) -> Any:
         return json.loads(self.path(name).read_text(encoding="utf-8"))
 
+    def same_json(self, name: str, value: Any) -> bool:
+        """Whether a file holds what `write_json` would write."""
+        return self.read_json(name) == json.loads(json.dumps(value, default=_plain))
+
     def write_array(self, name: str, array: Any) -> None:
         with self.written(name) as path:
             np.save(path, np.asarray(array))
@@ -124,14 +128,14 @@ class Results:
             image = Image.open(buffer).convert("RGB")
             image.quantize(256, Image.Quantize.MAXCOVERAGE, kmeans=1).save(path, optimize=True)
 
-    def add_metrics(self, **values: Any) -> None:
-        """Add a line to ``metrics.jsonl``, in one write."""
-        with self.path("metrics.jsonl").open("a", encoding="utf-8") as file:
+    def add_metrics(self, log: str = "metrics.jsonl", /, **values: Any) -> None:
+        """Add a line to ``metrics.jsonl`` or another log, in one write."""
+        with self.path(log).open("a", encoding="utf-8") as file:
             file.write(json.dumps(values, default=_plain, ensure_ascii=False) + "\n")
 
-    def metrics(self) -> list[dict[str, Any]]:
-        """The lines of ``metrics.jsonl``, without a last one that was cut short."""
-        path = self.path("metrics.jsonl")
+    def metrics(self, log: str = "metrics.jsonl") -> list[dict[str, Any]]:
+        """The lines of ``metrics.jsonl`` or another log, without a last one that was cut short."""
+        path = self.path(log)
         text = path.read_text(encoding="utf-8") if path.exists() else ""
         return [json.loads(line) for line in text.splitlines(keepends=True) if line.endswith("\n")]
 
@@ -239,9 +243,14 @@ def draw_models(results: Results, true: NDArray[Any], start: NDArray[Any], final
 
 
 def draw_residuals(
-    results: Results, gathers: dict[str, NDArray[Any]], dt: float, receiver_x: NDArray[Any], frequency: float
+    results: Results,
+    gathers: dict[str, NDArray[Any]],
+    dt: float,
+    receiver_x: NDArray[Any],
+    frequency: float,
+    name: str = "data",
 ) -> None:
-    """``data.png``: one shot's observed data, and what start and result leave of them, on one scale."""
+    """``<name>.png``: one shot's observed data, and what start and result leave of them, on one scale."""
     limit = float(np.percentile(np.abs(gathers["observed"]), 98))
     panels = {
         "observed": gathers["observed"],
@@ -249,10 +258,10 @@ def draw_residuals(
         "observed - result": gathers["observed"] - gathers["result"],
     }
     figure = Figure(figsize=(12, 5), layout="constrained")
-    for ax, (name, data) in zip(figure.subplots(1, 3, sharey=True), panels.items(), strict=True):
-        jf.plot.gather(data[..., 0], dt, ax, receiver_x=receiver_x, title=name, clim=(-limit, limit))
+    for ax, (title, data) in zip(figure.subplots(1, 3, sharey=True), panels.items(), strict=True):
+        jf.plot.gather(data[..., 0], dt, ax, receiver_x=receiver_x, title=title, clim=(-limit, limit))
     figure.suptitle(f"the middle shot at {frequency:g} Hz, one scale (98th percentile of the observed)")
-    results.write_figure("data", figure)
+    results.write_figure(name, figure)
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
@@ -318,14 +327,15 @@ class ModelOptions(Protocol):
 
 
 def true_and_start(
-    options: ModelOptions, shape: tuple[int, int], spacing: float, smoothing: float
+    options: ModelOptions, shape: tuple[int, int], spacing: float, smoothing: float | None
 ) -> tuple[NDArray[np.float32], NDArray[np.float32], float]:
     """The true and the starting velocity, and the metres between their cells: of the user's files, or our own.
 
     Args:
         options: the user's.
         shape, spacing: of the Marmousi-like section where no file is given.
-        smoothing: standard deviation in metres of the Gaussian that makes the start where no file is given.
+        smoothing: standard deviation in metres of the Gaussian that makes the start where no file is given; None for
+            one that is linear in depth below the sea bed.
     """
     if options.vp is None:
         if options.spacing is not None or options.start is not None:
@@ -335,7 +345,13 @@ def true_and_start(
         spacing = check_spacing(options.spacing)
         true = load_model(options.vp, "--vp")
     if options.start is None:
-        return true, jf.models.smooth(true, smoothing / spacing, keep=fixed_cells(true)).astype(np.float32), spacing
+        fixed = fixed_cells(true)
+        start = (
+            jf.models.linear_in_depth(true, keep=fixed)
+            if smoothing is None
+            else jf.models.smooth(true, smoothing / spacing, keep=fixed)
+        )
+        return true, start.astype(np.float32), spacing
     return true, load_model(options.start, "--start", shape=true.shape), spacing
 
 

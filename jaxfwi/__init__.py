@@ -1,11 +1,14 @@
 """Seismic wave modelling and full waveform inversion in JAX."""
 
-from jaxfwi import hosts, misfits, models, plot
+from jaxfwi import filters, hosts, misfits, models, plot, regularization
 from jaxfwi.absorber import CPML
+from jaxfwi.checkpoint import Checkpoints
+from jaxfwi.encoding import Encoding
 from jaxfwi.equations import Acoustic, Elastic, VariableDensityAcoustic, WaveEquation
 from jaxfwi.grid import Grid
-from jaxfwi.inversion import InversionState, invert
+from jaxfwi.inversion import InversionState, Stage, invert
 from jaxfwi.memory import BoundarySaving, Checkpointing, FullStorage
+from jaxfwi.objective import FlatObjective
 from jaxfwi.products import gauss_newton_product, hessian_product
 from jaxfwi.shots import estimate_memory, misfit_and_gradient, simulate
 from jaxfwi.simulator import Simulator
@@ -17,15 +20,20 @@ __all__ = [
     "Acoustic",
     "BoundarySaving",
     "Checkpointing",
+    "Checkpoints",
     "Elastic",
+    "Encoding",
+    "FlatObjective",
     "FullStorage",
     "Grid",
     "InversionState",
     "Simulator",
+    "Stage",
     "Survey",
     "VariableDensityAcoustic",
     "WaveEquation",
     "estimate_memory",
+    "filters",
     "gauss_newton_product",
     "hessian_product",
     "hosts",
@@ -34,6 +42,7 @@ __all__ = [
     "misfits",
     "models",
     "plot",
+    "regularization",
     "ricker",
     "simulate",
 ]

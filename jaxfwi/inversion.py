@@ -1,8 +1,11 @@
 """The inversion loop as a generator of states."""
 
+import dataclasses
 import functools
+import re
 import warnings
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import equinox as eqx
@@ -13,85 +16,148 @@ import optax
 from jax import Array
 
 from jaxfwi import misfits
-from jaxfwi.checks import whole
-from jaxfwi.equations.base import WaveEquation
-from jaxfwi.layout import Aperture, Devices, deal
-from jaxfwi.shots import Gradient, admit, check_observed, in_one_program, one_of, total
+from jaxfwi.checkpoint import Checkpoints, fingerprint
+from jaxfwi.checks import known, whole
+from jaxfwi.encoding import Encoding
+from jaxfwi.layout import Aperture, Deal, Devices, Shots, check_finite, deal, is_array, rows_of
+from jaxfwi.objective import Objective, check_like, current_model, divided, masked, model_of
+from jaxfwi.shots import admit, check_observed, gradient_of, total
 from jaxfwi.simulator import Simulator
 from jaxfwi.survey import Survey
 
-__all__ = ["InversionState", "invert"]
+__all__ = ["InversionState", "Stage", "invert"]
 
 
 class InversionState(eqx.Module):
     """Where an inversion stands after an iteration. A PyTree: it can be saved, and handed back to `invert` to go on.
 
     Args:
-        iteration: number of updates made.
-        model: after the last of them.
-        misfit: of the last iteration's shots, at the model before its update; None before the first.
-        gradient: the misfit's gradient there, with the mask applied; None before the first.
-        optimizer_state: of the optax optimiser.
+        iteration: number of updates made, over all stages.
+        stage: of the last of them, counted from 0.
+        unknowns: after it.
+        model: that of the unknowns; the same if the inversion has no `to_model`.
+        misfit: of the last iteration's shots, at the unknowns before their update; None before the first.
+        penalty: the regularisation there.
+        gradient: of misfit and penalty there, by the unknowns, with the mask applied.
+        optimizer_state: of the stage's optax optimiser.
+        first_misfit: that of the stage's first iteration.
     """
 
     iteration: int
+    stage: int
+    unknowns: Any
     model: Any
     misfit: Array | None
+    penalty: Array | None
     gradient: Any
     optimizer_state: Any
+    first_misfit: Array | None
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A part of an inversion. What is None is as given to `invert`.
+
+    Args:
+        iterations: of this stage.
+        optimizer: any of optax, begun anew.
+        filter: ``filter(data, dt)`` along time, for predicted and observed data alike before the misfit sees them, as
+            ``jf.filters.Butterworth(high=3.0)``; by default none. The wavelet stays as it is: a filter that looks
+            ahead in time would have it begin before the simulation does.
+        misfit: of this stage.
+        shots_per_iteration: of this stage.
+        encoding: of this stage.
+        batch: of this stage.
+        name: for messages; by default "stage 1" and so on.
+
+    >>> import optax, jaxfwi as jf
+    >>> jf.Stage(20, optax.adam(20.0), filter=jf.filters.Butterworth(high=3.0), name="3 Hz").iterations
+    20
+    """
+
+    iterations: int
+    optimizer: optax.GradientTransformation | None = None
+    filter: Callable[[Array, float], Array] | None = None
+    misfit: Any = None
+    shots_per_iteration: int | None = None
+    encoding: Encoding | None = None
+    batch: int | None = None
+    name: str | None = None
 
 
 def invert(
     simulator: Simulator,
-    model: WaveEquation,
+    start: Any,
     survey: Survey,
     observed: Any,
     *,
-    optimizer: optax.GradientTransformation,
-    iterations: int,
-    misfit: Callable[[Array, Array], Array] = misfits.l2,
+    optimizer: optax.GradientTransformation | None = None,
+    iterations: int | None = None,
+    stages: Sequence[Stage] | None = None,
+    misfit: Any = misfits.l2,
+    weights: Any = None,
+    regularization: Callable[[Any], Array] | None = None,
+    to_model: Callable[[Any], Any] | None = None,
     shots_per_iteration: int | None = None,
+    encoding: Encoding | None = None,
     seed: int = 0,
     mask: Any = None,
     bounds: tuple[Any, Any] | None = None,
+    divergence: float | None = 10.0,
     batch: int | None = None,
     devices: Devices = None,
     aperture: Aperture = None,
     domains: int | Sequence[int] = 1,
     resume: InversionState | None = None,
+    checkpoints: Checkpoints | None = None,
 ) -> Iterator[InversionState]:
     """Full waveform inversion: yields the state after every iteration.
 
     Args:
         simulator: grid, order, boundaries, and by `memory` how gradients are paid for.
-        model: to start from.
+        start: the model to start from; with `to_model` the unknowns, any PyTree.
         survey: the shots.
         observed: data ``(shots, time, receivers, components)``, an array or what is indexed like one; of a file mapped
             by ``numpy.load(name, mmap_mode="r")`` each iteration reads its mini-batch, on each host its own part.
         optimizer: any optax optimiser, those with a line search too; a learning rate is in the parameter's unit if the
             optimiser normalises gradients, as Adam does. Others, as SGD and L-BFGS, see the gradient's own scale: in
-            single precision multiply the misfit by a large number for them. Pass the same object when you go on: a new
-            one compiles a new program.
+            single precision multiply the misfit by a large number for them. ``optax.partition`` gives each parameter
+            its own, `jaxfwi.optimise` has what processes gradients. Pass the same object when you go on: a new one
+            compiles a new program.
         iterations: how many to end at.
-        misfit: ``misfit(predicted, observed)`` of one shot's data.
+        stages: in the stead of `iterations`: parts of the inversion, one after the other, each from where the one
+            before ended.
+        misfit: ``misfit(predicted, observed)`` of one shot's data; or one for each parameter, as for
+            `misfit_and_gradient`.
+        weights: of the data, as for `misfit_and_gradient`.
+        regularization: a function of the model, added to the misfit summed over the iteration's shots; as
+            `jaxfwi.regularization` has them.
+        to_model: the model as a function of the unknowns: a parameter that follows another, a coarser grid, a
+            logarithm, an Equinox network. Pass the same function object when you go on.
         shots_per_iteration: size of the mini-batches; by default all shots. Each epoch draws its batches anew without
             replacement; shots that do not fill a batch sit that epoch out.
-        seed: of the mini-batches.
-        mask: like the model, with numbers or booleans by which gradient and update are multiplied: 0 in cells to be
+        encoding: sums each mini-batch to a super-shot, with new codes in every iteration.
+        seed: of mini-batches and codes.
+        mask: like the unknowns, with numbers or booleans by which gradient and update are multiplied: 0 in cells to be
             left alone, as a water column.
-        bounds: lower and upper limit, each None or like the model, with arrays or numbers for leaves. Masked cells
+        bounds: lower and upper limit, each None or like the unknowns, with arrays or numbers for leaves. Masked cells
             may lie beyond.
+        divergence: stops where the misfit exceeds so many times that of the stage's first iteration; None never does.
         batch, devices, aperture, domains: as for `misfit_and_gradient`; an optimiser's line search is a program of its
             own.
-        resume: a state yielded before, to go on from; `model` then only says what to expect.
+        resume: a state yielded before, to go on from; `start` then only says what to expect.
+        checkpoints: a folder to save states in and, if it has one, to go on from: the first state yielded is then the
+            one that was saved. An inversion that was killed ends bit for bit as if it had not been.
 
     Yields:
         `InversionState` after each iteration.
 
     Raises:
-        ValueError: before the first iteration for input that cannot be simulated, masks or bounds of another shape; in
-            a later one if the update has made a model that is not finite or cannot be simulated.
-        FloatingPointError: if the misfit is not finite, naming the iteration.
+        ValueError: before the first iteration for input that cannot be simulated, masks or bounds of another shape,
+            encoding of shots with different receivers, or a checkpoint of another inversion; in a later one if the
+            update has made a model that is not finite or cannot be simulated.
+        FloatingPointError: if misfit or gradient are not finite or the misfit diverges, naming the iteration. The last
+            good state has been saved then, if there are `checkpoints`.
 
     >>> import jax.numpy as jnp, optax, jaxfwi as jf
     >>> grid = jf.Grid(shape=(20, 20), spacing=10.0, dt=1e-3, nt=200)
@@ -103,149 +169,336 @@ def invert(
     >>> [state.iteration for state in states]
     [1, 2]
     """
+    numbers, rest = divided(start)
+    model = model_of(to_model, start)
     survey = admit(simulator, model, survey)
-    check_observed(simulator, model, survey, observed, misfit)
-    shots = len(survey) if shots_per_iteration is None else whole("shots_per_iteration", shots_per_iteration, 1)
-    if shots > len(survey):
-        raise ValueError(f"shots_per_iteration is {shots} but the survey has {len(survey)} shots.")
-    iterations = whole("iterations", iterations, 1)
-    if not isinstance(optimizer, optax.GradientTransformation):
-        raise ValueError(f"optimizer must be one of optax, as optax.adam(10.0), got {optimizer!r}.")
+    check_observed(simulator, model, survey, observed, weights)
+    if not known(*jax.tree.leaves((numbers, survey, observed))):
+        raise ValueError("invert looks at values as it goes, so that it cannot be called inside jit, grad or vmap.")
+    plan = _planned(
+        stages, iterations, Stage(1, optimizer, None, misfit, shots_per_iteration, encoding, batch), survey, numbers
+    )
     lower, upper = bounds if bounds is not None else (None, None)
     for name, like in (("mask", mask), ("lower bounds", lower), ("upper bounds", upper)):
-        _check_like(name, like, model)
+        check_like(name, like, numbers)
     if lower is not None and upper is not None:
         crossed = jax.tree.map(lambda a, b: bool(np.any(np.asarray(a) > np.asarray(b))), lower, upper)
         if any(jax.tree.leaves(crossed)):
             raise ValueError("bounds must be (lower, upper), but somewhere the lower one is above the upper one.")
-    # with an explicit dtype, so that the second iteration's model is no other type to the compiler (weak types)
-    unknowns: Any = jax.tree.map(lambda x: jnp.asarray(x, jnp.result_type(x)), model)
-    start = InversionState(0, unknowns, None, None, optimizer.init(unknowns))
+    if divergence is not None and not divergence > 1:
+        raise ValueError(f"divergence must be above 1, or None, got {divergence!r}.")
+    if regularization is not None and not callable(regularization):
+        raise ValueError(f"regularization must be a function of the model, got {type(regularization).__name__}.")
+    seed = whole("seed", seed, 0)
+    parts = []
+    for stage in plan:
+        assert stage.optimizer is not None
+        assert stage.shots_per_iteration is not None
+        if stage.encoding is not None and (weights is not None or aperture is not None):
+            given = "weights" if weights is not None else "an aperture"
+            raise ValueError(f"encoding sums shots, so that {given} of single shots cannot be: leave one of them out.")
+        at_once = stage.shots_per_iteration if stage.encoding is None else stage.encoding.realisations
+        options: dict[str, Any] = {"devices": devices, "aperture": aperture, "domains": domains, "at_once": at_once}
+        dealt = deal(simulator, model, survey, observed, weights=weights, batch=stage.batch, **options)
+        of_shot = gradient_of(_filtered(stage, simulator), simulator, model, dealt)
+        scale = 1.0 if stage.encoding is None else 1.0 / stage.encoding.realisations
+        arrays, functions = eqx.partition(regularization, eqx.is_array)
+        penalty = eqx.combine(dealt.place(arrays), functions)
+        objective = Objective(of_shot, dealt.layout, scale, to_model, rest, penalty, dealt.place(mask))
+        limits = dealt.place((lower, upper))
+        parts.append(_Part(stage, stage.optimizer, stage.shots_per_iteration, dealt, objective, limits))
+
+    def like_of(stage: int) -> InversionState:
+        """A state of a stage's structure."""
+        number, (optimizer_state, gradient) = jnp.zeros(()), (parts[stage].optimizer.init(numbers), numbers)
+        return InversionState(0, stage, start, None, number, number, gradient, optimizer_state, number)
+
+    state = InversionState(0, 0, eqx.combine(numbers, rest), model, None, None, None, None, None)
+    described, saved = {}, None
+    if checkpoints is not None:
+        if resume is not None:
+            raise ValueError("resume and checkpoints both say where to go on from: give one of them.")
+        described = _described(simulator, survey, observed, start, plan, seed)
+        described |= {name: fingerprint(x) for name, x in (("mask", mask), ("bounds", bounds), ("weights", weights))}
+        described |= {"to_model": _words(to_model)}
+        described |= {"regularization": f"{_words(regularization)} {fingerprint(regularization)}"}
+        saved = checkpoints.load(like_of, described)
     if resume is not None:
-        _check_resume(resume, start, iterations)
-        start = resume
-    dealt = deal(
-        simulator,
-        model,
-        survey,
-        observed,
-        batch=batch,
-        devices=devices,
-        aperture=aperture,
-        domains=domains,
-        at_once=shots,
-    )
-    of_shot = Gradient(one_of(simulator, model, dealt), misfit)
-    return _iterate(simulator, of_shot, optimizer, dealt, start, shots, iterations, seed, (mask, lower, upper))
+        _check_resume(resume, like_of, sum(stage.iterations for stage in plan))
+        state = resume
+    if saved is not None:
+        unknowns = eqx.combine(jax.tree.map(jnp.asarray, divided(saved.unknowns)[0]), rest)
+        counts = {"iteration": int(saved.iteration), "stage": int(saved.stage)}
+        state = dataclasses.replace(saved, **counts, unknowns=unknowns, model=model_of(to_model, unknowns))
+    driver = _Driver(tuple(parts), simulator, seed, divergence, checkpoints, described)
+    return driver.run(state, saved is not None)
 
 
-def _iterate(simulator, of_shot, optimizer, dealt, state, size, iterations, seed, limits) -> Iterator[InversionState]:
-    n = len(dealt.shots.survey)
-    all_shots, limits = dealt.take() if size == n else None, dealt.place(limits)
-    while state.iteration < iterations:
-        i = int(state.iteration)
-        shots = all_shots or dealt.take(mini_batch(n, size, i, seed))
-        unknowns, optimizer_state = dealt.place((state.model, state.optimizer_state))
-        value, gradient = total(of_shot, dealt, unknowns, shots)
-        gradient, model, optimizer_state = _update(
-            optimizer, of_shot, dealt.layout, unknowns, optimizer_state, value, gradient, shots, limits
+@dataclass(frozen=True)
+class _Part:
+    """A stage with how its shots are dealt out and what it minimises."""
+
+    stage: Stage
+    optimizer: optax.GradientTransformation
+    size: int
+    dealt: Deal
+    objective: Objective
+    limits: tuple[Any, Any]
+
+    @property
+    def every(self) -> bool:
+        """Whether each iteration is of all shots as they are."""
+        return self.stage.encoding is None and self.size == len(self.dealt.shots.survey)
+
+    def shots(self, iteration: int, seed: tuple[int, int]) -> list[Shots]:
+        """Those of an iteration, counted within the stage."""
+        dealt, encoding = self.dealt, self.stage.encoding
+        if encoding is None:
+            return dealt.take(None if self.every else self._batch(iteration, seed))
+        first = iteration // encoding.renew * encoding.realisations
+        turns = range(first, first + encoding.realisations)
+        surveys, data = zip(*(self._super_shot(encoding, turn, seed) for turn in turns), strict=True)
+        return dealt.given(*jax.tree.map(lambda *x: jnp.concatenate(x), *zip(surveys, data, strict=True))).take()
+
+    def _batch(self, turn: int, seed: tuple[int, int]) -> np.ndarray:
+        return mini_batch(len(self.dealt.shots.survey), self.size, turn, seed)
+
+    def _super_shot(self, encoding: Encoding, turn: int, seed: tuple[int, int]) -> tuple[Survey, Array]:
+        survey, observed = self.dealt.shots.survey, self.dealt.shots.observed
+        chosen = self._batch(turn, seed)
+        data = rows_of(observed, chosen)
+        if not is_array(observed):
+            check_finite(data)
+        key = jax.random.fold_in(jax.random.fold_in(jax.random.key(seed[0]), seed[1]), turn)
+        dt = self.objective.of_shot.data_of.simulator.grid.dt
+        return _encoded(encoding, key, survey[chosen], data, dt)
+
+
+@dataclass(frozen=True)
+class _Driver:
+    """Runs the stages from a state on."""
+
+    parts: tuple[_Part, ...]
+    simulator: Simulator
+    seed: int
+    divergence: float | None
+    checkpoints: Checkpoints | None
+    described: dict[str, Any]
+
+    def run(self, state: InversionState, saved: bool) -> Iterator[InversionState]:
+        """Yields the states; the first one too, if it was `saved`."""
+        if saved:
+            yield state
+        first = 0
+        for number, part in enumerate(self.parts):
+            last = first + part.stage.iterations
+            if state.iteration < last:
+                fresh = state.iteration == first
+                if fresh:
+                    optimizer_state = part.optimizer.init(divided(state.unknowns)[0])
+                    state = dataclasses.replace(state, optimizer_state=optimizer_state, first_misfit=None)
+                kept = part.shots(0, (self.seed, number)) if part.every else None
+                while state.iteration < last:
+                    i = int(state.iteration) - first
+                    state = self._saved(state, lambda old: self._next(old, part, number, i, kept), last)  # noqa: B023
+                    yield state
+            first = last
+
+    def _saved(self, state: InversionState, following: Callable, last: int) -> InversionState:
+        """The next state, saved if it is its turn; the one before if there is no next."""
+        checkpoints = self.checkpoints
+        try:
+            new = following(state)
+        except BaseException:
+            if checkpoints is not None and int(state.iteration) % checkpoints.every and state.misfit is not None:
+                self._save(state)
+            raise
+        if checkpoints is not None and (new.iteration % checkpoints.every == 0 or new.iteration == last):
+            self._save(new)
+        return new
+
+    def _save(self, state: InversionState) -> None:
+        assert self.checkpoints is not None
+        reduced = dataclasses.replace(state, model=None)  # that of the unknowns
+        self.checkpoints.save(reduced, int(state.stage), int(state.iteration), self.described)
+
+    def _next(self, state: InversionState, part: _Part, number: int, i: int, kept: list[Shots] | None):
+        where = f"iteration {int(state.iteration) + 1}"
+        if len(self.parts) > 1:
+            where += f" ({part.stage.name})"
+        dealt, objective = part.dealt, part.objective
+        shots = kept or part.shots(i, (self.seed, number))
+        numbers, rest = divided(state.unknowns)
+        numbers, optimizer_state = dealt.place((numbers, state.optimizer_state))
+        value, slope = total(objective.of_shot, dealt, current_model(objective, numbers), shots)
+        value, penalty, gradient, new, optimizer_state = _update(
+            objective, part.optimizer, numbers, optimizer_state, value, slope, shots, part.limits
         )
-        if not bool(jnp.isfinite(value)):
+        model = current_model(objective, new)
+        self._check_values(where, value, penalty, gradient, state)
+        first = value if state.first_misfit is None else state.first_misfit
+        if self.divergence is not None and float(value) > self.divergence * float(first) > 0:
             raise FloatingPointError(
-                f"iteration {i + 1}: the misfit is {float(value)}. Look at the last model for values that cannot be, "
-                "or lower the learning rate."
+                f"{where}: the misfit has grown to {float(value):.3g}, {float(value) / float(first):.3g} times that of "
+                f"the stage's first iteration. The steps are likely too long, or jumped to another cycle: lower the "
+                "learning rate, or begin with lower frequencies. Where shots differ that much, raise divergence."
             )
         try:
-            simulator.check_model(model)
+            self.simulator.check_model(model)
         except ValueError as error:
             raise ValueError(
-                f"iteration {i + 1} has made a model that cannot be simulated: {error} Set bounds=(lower, upper) or "
+                f"{where} has made a model that cannot be simulated: {error} Set bounds=(lower, upper) or "
                 "lower the learning rate."
             ) from None
-        if i == 0 and all(bool(jnp.array_equal(a, b)) for a, b in _pairs(model, unknowns)):
+        if i == 0 and all(bool(jnp.array_equal(a, b)) for a, b in _pairs(new, numbers)):
             warnings.warn(
                 "the first update has not changed the model at all: it is below its rounding. Raise the learning rate, "
                 "or multiply the misfit by a large number for optimisers that see its scale, as L-BFGS.",
                 stacklevel=2,
             )
-        state = InversionState(i + 1, model, value, gradient, optimizer_state)
-        yield state
+        unknowns = eqx.combine(new, rest)
+        return InversionState(
+            int(state.iteration) + 1, number, unknowns, model, value, penalty, gradient, optimizer_state, first
+        )
+
+    def _check_values(self, where: str, value: Array, penalty: Array, gradient: Any, state: InversionState) -> None:
+        if not bool(jnp.isfinite(value)):
+            raise FloatingPointError(
+                f"{where}: the misfit is {float(value)}. Look at the last model for values that cannot be, "
+                "or lower the learning rate."
+            )
+        if not bool(jnp.isfinite(penalty)):
+            raise FloatingPointError(f"{where}: the regularization is {float(penalty)} at this model.")
+        if not all(bool(jnp.isfinite(x).all()) for x in jax.tree.leaves(gradient)):
+            raise FloatingPointError(
+                f"{where}: the misfit is {float(value):.3g} but its gradient is not finite. The likely cause is a "
+                "misfit, penalty or to_model whose derivative has no value there, as that of a square root at zero."
+            )
 
 
-def mini_batch(shots: int, size: int, iteration: int, seed: int) -> np.ndarray:
+def mini_batch(shots: int, size: int, iteration: int, seed: int | tuple[int, ...]) -> np.ndarray:
     """Indices of the shots of an iteration: without replacement within an epoch, the same for the same seed."""
     per_epoch = shots // size
     epoch, turn = divmod(iteration, per_epoch)
-    order = np.random.default_rng((seed, epoch)).permutation(shots)
+    order = np.random.default_rng((*np.atleast_1d(seed).tolist(), epoch)).permutation(shots)
     return np.sort(order[turn * size : (turn + 1) * size])
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1, 2))
-def _update(optimizer, of_shot, layout, model, optimizer_state, value, gradient, parts, limits):
-    mask, lower, upper = limits
+@functools.partial(jax.jit, static_argnums=(0, 4))
+def _encoded(encoding: Encoding, key: Array, survey: Survey, observed: Any, dt: float) -> tuple[Survey, Array]:
+    return encoding(key, survey, observed, dt)
 
-    def value_and_gradient(model):
-        shots = jax.tree.map(lambda *x: jnp.concatenate(x), *parts)
-        value, gradient = in_one_program(of_shot, layout, model, shots)
-        return value, _masked(gradient, mask)
 
-    gradient = _masked(gradient, mask)
+@eqx.filter_jit
+def _update(objective, optimizer, numbers, optimizer_state, misfit, slope, parts, limits):
+    lower, upper = limits
+    misfit, penalty, gradient = objective.gradient(numbers, misfit, slope)
+    shots = jax.tree.map(lambda *x: jnp.concatenate(x), *parts)
     updates, optimizer_state = optax.with_extra_args_support(optimizer).update(
         gradient,
         optimizer_state,
-        model,
-        value=value,
+        numbers,
+        value=misfit + penalty.astype(misfit.dtype),
         grad=gradient,
-        value_fn=_with_gradient(value_and_gradient),
+        value_fn=objective.value_fn(shots),
+        gauss_newton_fn=objective.gauss_newton_fn(numbers, shots),
     )
-    new = optax.apply_updates(model, _masked(updates, mask))
+    new = optax.apply_updates(numbers, masked(updates, objective.mask))
     if lower is not None:
         new = jax.tree.map(lambda x, limit: jnp.maximum(x, jnp.asarray(limit, x.dtype)), new, lower)
     if upper is not None:
         new = jax.tree.map(lambda x, limit: jnp.minimum(x, jnp.asarray(limit, x.dtype)), new, upper)
-    if mask is not None:  # what is masked stays as it is, outside the bounds too
-        new = jax.tree.map(lambda x, old, m: jnp.where(jnp.asarray(m) == 0, old, x), new, model, mask)
-    return gradient, new, optimizer_state
+    if objective.mask is not None:  # what is masked stays as it is, outside the bounds too
+        new = jax.tree.map(lambda x, old, m: jnp.where(jnp.asarray(m) == 0, old, x), new, numbers, objective.mask)
+    return misfit, penalty, gradient, new, optimizer_state
 
 
-def _with_gradient(value_and_gradient: Callable) -> Callable:
-    """The misfit as a function to differentiate, for line searches: its masked gradient comes with it, shot by shot."""
+def _planned(
+    stages: Sequence[Stage] | None, iterations: int | None, defaults: Stage, survey: Survey, numbers: Any
+) -> tuple[Stage, ...]:
+    """The stages with all that `invert` was given for them, checked."""
+    if (stages is None) == (iterations is None):
+        raise ValueError("give iterations, or stages=[jf.Stage(iterations, ...), ...] in their stead.")
+    if stages is None:
+        stages = [Stage(iterations)]  # pyright: ignore[reportArgumentType]
+    if not stages or not all(isinstance(stage, Stage) for stage in stages):
+        raise ValueError(f"stages must be a list of jf.Stage(...), got {stages!r}.")
+    plan = []
+    for number, stage in enumerate(stages):
+        name = stage.name or f"stage {number + 1}"
+        own = {f.name: getattr(stage, f.name) for f in dataclasses.fields(stage) if getattr(stage, f.name) is not None}
+        stage = dataclasses.replace(defaults, **{**own, "name": name})
+        which = "" if len(stages) == 1 else f" of {name}"
+        size = len(survey) if stage.shots_per_iteration is None else stage.shots_per_iteration
+        size = whole(f"shots_per_iteration{which}", size, 1)
+        if size > len(survey):
+            raise ValueError(f"shots_per_iteration{which} is {size} but the survey has {len(survey)} shots.")
+        if not isinstance(stage.optimizer, optax.GradientTransformation):
+            raise ValueError(f"optimizer{which} must be one of optax, as optax.adam(10.0), got {stage.optimizer!r}.")
+        if stage.encoding is not None:
+            if not isinstance(stage.encoding, Encoding):
+                raise ValueError(f"encoding{which} must be a jf.Encoding(...), got {stage.encoding!r}.")
+            stage.encoding.check(survey)
+        count = whole(f"iterations{which}", stage.iterations, 1)
+        plan.append(dataclasses.replace(stage, iterations=count, shots_per_iteration=size))
+        _check_memory_of_gradients(plan[-1], survey, numbers, which)
+    return tuple(plan)
 
-    @jax.custom_vjp
-    def value(model):
-        return value_and_gradient(model)[0]
 
-    value.defvjp(lambda m: value_and_gradient(m), lambda g, ct: (jax.tree.map(lambda x: ct * x, g),))
-    return value
+def _check_memory_of_gradients(stage: Stage, survey: Survey, numbers: Any, which: str) -> None:
+    """L-BFGS compares gradients of successive iterations, which must be of the same function."""
+    state = jax.eval_shape(stage.optimizer.init, numbers)  # pyright: ignore[reportOptionalMemberAccess]
+    found = jax.tree.leaves(state, is_leaf=lambda x: isinstance(x, optax.ScaleByLBFGSState))
+    kept = stage.encoding.renew if stage.encoding is not None else 1
+    changing = stage.encoding is not None or stage.shots_per_iteration != len(survey)
+    if changing and stage.iterations > kept and any(isinstance(x, optax.ScaleByLBFGSState) for x in found):
+        warnings.warn(
+            f"the optimizer{which} is an L-BFGS, which compares gradients of successive iterations, but each of these "
+            "has other shots or codes: use all shots, codes that stay for the whole of a stage "
+            "(jf.Encoding(renew=...)), or an optimizer as optax.adam.",
+            stacklevel=3,
+        )
 
 
-def _masked(tree: Any, mask: Any) -> Any:
-    return tree if mask is None else jax.tree.map(lambda x, m: x * jnp.asarray(m, x.dtype), tree, mask)
+def _filtered(stage: Stage, simulator: Simulator) -> Any:
+    by = stage.filter
+    if by is None:
+        return stage.misfit
+    return jax.tree.map(lambda misfit: misfits.Filtered(misfit, by, simulator.grid.dt), stage.misfit)
+
+
+def _described(simulator, survey, observed, start, plan, seed) -> dict[str, Any]:
+    """The settings of an inversion by name, as a checkpoint must agree with them."""
+    out = {f"grid.{f.name}": repr(getattr(simulator.grid, f.name)) for f in dataclasses.fields(simulator.grid)}
+    out |= {f"simulator.{f.name}": repr(getattr(simulator, f.name)) for f in dataclasses.fields(simulator)}
+    del out["simulator.grid"], out["simulator.memory"]  # the one is there already, the other changes rounding only
+    some = np.unique([0, len(survey) // 2, len(survey) - 1])
+    out |= {"start": fingerprint(start), "survey": fingerprint(survey), "shots": len(survey)}
+    out |= {"observed": fingerprint([rows_of(observed, np.array([i])) for i in some]), "seed": seed}
+    for number, stage in enumerate(plan):
+        for name in ("iterations", "shots_per_iteration", "encoding", "filter", "misfit"):
+            out[f"stage {number + 1} {name}"] = _words(getattr(stage, name))
+    return out
+
+
+def _words(x: Any) -> str:
+    """What can be told of a setting, without the addresses of functions."""
+    words = repr(jax.tree.map(lambda leaf: getattr(leaf, "__qualname__", leaf), x))
+    return re.sub(r" at 0x[0-9a-f]+", "", words)
 
 
 def _pairs(a: Any, b: Any) -> zip:
     return zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True)
 
 
-def _check_like(name: str, like: Any, model: WaveEquation) -> None:
-    """Masks and bounds have the model's structure, and leaves of its shape or numbers."""
-    if like is None:
-        return
-    if jax.tree.structure(like) != jax.tree.structure(model):
-        raise ValueError(f"{name} must be like the model, {type(model).__name__}(...), got {type(like).__name__}.")
-    for leaf, parameter in _pairs(like, model):
-        if jnp.shape(leaf) not in ((), jnp.shape(parameter)):
-            raise ValueError(
-                f"{name} must be numbers or arrays of the model's shape {jnp.shape(parameter)}, got {jnp.shape(leaf)}."
-            )
-
-
-def _check_resume(resume: InversionState, start: InversionState, iterations: int) -> None:
+def _check_resume(resume: InversionState, like: Callable[[int], InversionState], iterations: int) -> None:
     """A state to go on from is one of this model and this optimiser, and not yet at the end."""
-    for name in ("model", "optimizer_state"):
-        old, new = getattr(resume, name), getattr(start, name)
+    expected = like(int(resume.stage))
+    for name in ("unknowns", "optimizer_state"):
+        old, new = (eqx.filter(getattr(x, name), eqx.is_array_like) for x in (resume, expected))
         same = jax.tree.structure(old) == jax.tree.structure(new)
         if not same or any(jnp.shape(a) != jnp.shape(b) for a, b in _pairs(old, new)):
-            raise ValueError(f"resume has another {name} than this inversion: give the model and optimizer it had.")
+            what = "model" if name == "unknowns" else name
+            raise ValueError(f"resume has another {what} than this inversion: give the start and optimizer it had.")
     if int(resume.iteration) >= iterations:
         raise ValueError(f"iterations must be above the {int(resume.iteration)} already made, got {iterations}.")

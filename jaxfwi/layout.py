@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import jax
@@ -16,7 +16,7 @@ from jaxfwi.simulator import Simulator, split_of
 from jaxfwi.split import Split
 from jaxfwi.survey import Survey
 
-__all__ = ["Aperture", "Deal", "Devices", "Layout", "Shots", "check_finite", "deal", "is_array"]
+__all__ = ["Aperture", "Deal", "Devices", "Layout", "Shots", "check_finite", "deal", "is_array", "rows_of"]
 
 Devices = int | Sequence[jax.Device] | None
 Aperture = float | Sequence[float] | None
@@ -29,6 +29,12 @@ class Shots(NamedTuple):
     observed: Any = None
     corner: Any = None  # first cell of the window, if there is an aperture
     counts: Any = None  # False for the copies that fill up the last share, if there are any
+    weights: Any = None  # of the data, if there are any
+
+    def compared(self, data: Any) -> Any:
+        """Data as a misfit sees them: without what stands in padded traces, and weighted."""
+        data = self.survey.masked(data)
+        return data if self.weights is None else data * self.weights
 
 
 @dataclass(frozen=True)
@@ -74,6 +80,10 @@ class Deal:
     cores: int
     side_by_side: int
 
+    def given(self, survey: Survey, observed: Any) -> "Deal":
+        """The same deal with other shots, as many as a call computes at once, and alike."""
+        return replace(self, shots=Shots(survey, observed))
+
     def take(self, indices: np.ndarray | None = None) -> list[Shots]:
         """All shots or some, where they will be computed: a share for each core, each of as many shots as a program
         deals out evenly. Copies of the first shot fill up the last share.
@@ -92,7 +102,7 @@ class Deal:
         ]
 
     def _share(self, order: np.ndarray, counts: np.ndarray | None) -> Shots:
-        def placed(x, rows=_rows):
+        def placed(x, rows=rows_of):
             return self._placed((len(order), *x.shape[1:]), lambda some: rows(x, order[some]))
 
         shots = jax.tree.map(placed, self.shots._replace(observed=None))
@@ -101,7 +111,7 @@ class Deal:
         return shots if counts is None else shots._replace(counts=self._placed(counts.shape, lambda some: counts[some]))
 
     def _read(self, observed: Any, order: np.ndarray) -> Any:
-        rows = _rows(observed, order)
+        rows = rows_of(observed, order)
         if not is_array(observed):
             check_finite(self.shots.survey[order].masked(rows))
         return rows
@@ -143,6 +153,7 @@ def deal(
     aperture: Aperture,
     domains: int | Sequence[int] = 1,
     at_once: int | None = None,
+    weights: Any = None,
 ) -> Deal:
     """Decide how shots are dealt out.
 
@@ -150,10 +161,11 @@ def deal(
         simulator, model, survey, observed: as given, checked.
         batch, devices, aperture, domains: as for `simulate`.
         at_once: shots of a mini-batch; all of the survey if None.
+        weights: of the data, checked.
     """
     n = len(survey) if at_once is None else at_once
     # under jit what is made of known values is traced too: a new array tells
-    traced = not known(*jax.tree.leaves((model, survey, observed)), jnp.zeros(()))
+    traced = not known(*jax.tree.leaves((model, survey, observed, weights)), jnp.zeros(()))
     chosen = _devices(devices, model, traced)
     own = [d for d in chosen or jax.local_devices() if d.process_index == jax.process_index()]
     device = own[0]
@@ -168,9 +180,8 @@ def deal(
     window, corner = (None, None) if aperture is None else windows(simulator.grid, survey, aperture)
     cores = min(n, _cores()) if on_cpu and chosen is None and not traced else 1
     side_by_side = cores if chosen is None else (len(own) if on_cpu else 1)
-    return Deal(
-        Layout(batch, mesh, split), Shots(survey, observed, corner), device, traced, window, cores, side_by_side
-    )
+    shots = Shots(survey, observed, corner, weights=weights)
+    return Deal(Layout(batch, mesh, split), shots, device, traced, window, cores, side_by_side)
 
 
 def _mesh(devices: Sequence, split: Split | None) -> Mesh:
@@ -221,7 +232,7 @@ def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _rows(x: Any, order: np.ndarray) -> Any:
+def rows_of(x: Any, order: np.ndarray) -> Any:
     """Rows of an array, or of a file that is indexed like one but not by every order."""
     if is_array(x):
         return x if len(order) == len(x) and (order == np.arange(len(x))).all() else x[order]

@@ -35,6 +35,7 @@ from jaxfwi.checks import positive, whole
 
 __all__ = [
     "Envelope",
+    "Filtered",
     "Huber",
     "InstantaneousPhase",
     "SlicedGraphSpace",
@@ -352,3 +353,28 @@ def _power(square: Array, power: float) -> Array:
     """`square` to a power from one half, which is not differentiable at 0: there its derivative is 0 here."""
     some = square > 0
     return jnp.where(some, jnp.where(some, square, 1.0) ** power, 0.0)
+@dataclass(frozen=True)
+class Filtered:
+    """A misfit of filtered data: ``misfit(filter(predicted, dt), filter(observed, dt))``.
+
+    Both data have been through the same, wherever they begin and end, so that a filter that looks ahead in time does no
+    harm; filtering the wavelet in the predicted data's stead would have it begin before the simulation.
+
+    Args:
+        misfit: of the filtered data.
+        filter: ``filter(data, dt)``, along time.
+        dt: time step in seconds.
+
+    >>> import jaxfwi as jf
+    >>> low = Filtered(l2, jf.filters.Butterworth(high=5.0), dt=0.01)
+    >>> data = jnp.sin(2 * jnp.pi * 40.0 * jnp.arange(200) * 0.01)[:, None, None]
+    >>> bool(low(data, 0 * data) < 1e-4 * l2(data, 0 * data))
+    True
+    """
+
+    misfit: Callable[[Array, Array], Array]
+    filter: Callable[[Array, float], Array]
+    dt: float
+
+    def __call__(self, predicted: Array, observed: Array) -> Array:
+        return self.misfit(self.filter(predicted, self.dt), self.filter(observed, self.dt))

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from jaxfwi.equations.base import WaveEquation
 from jaxfwi.layout import Aperture, Devices, Shots, deal
 from jaxfwi.memory import FullStorage
-from jaxfwi.shots import Misfit, OneShot, admit, check_observed, one_of, total
+from jaxfwi.shots import Misfit, OneShot, admit, check_misfit, check_observed, one_of, total
 from jaxfwi.simulator import Simulator
 from jaxfwi.survey import Survey
 
@@ -29,6 +29,7 @@ def hessian_product(
     observed: Any,
     direction: WaveEquation,
     *,
+    weights: Any = None,
     batch: int | None = None,
     devices: Devices = None,
     aperture: Aperture = None,
@@ -36,7 +37,8 @@ def hessian_product(
     """The Hessian of the misfit at a model, times a perturbation of the model.
 
     Args:
-        simulator, misfit, model, survey, observed, batch, devices, aperture: as for `misfit_and_gradient`.
+        simulator, misfit, model, survey, observed, weights, batch, devices, aperture: as for
+            `misfit_and_gradient`; one misfit for all parameters.
         direction: the perturbation, of the type and shape of the model.
 
     Returns:
@@ -53,8 +55,8 @@ def hessian_product(
     >>> jf.hessian_product(simulator, jf.misfits.l2, model, survey, observed, direction=model).vp.shape
     (20, 20)
     """
-    options: dict[str, Any] = {"batch": batch, "devices": devices, "aperture": aperture}
-    return _product(_HessianProduct, simulator, misfit, model, survey, observed, direction, **options)
+    options: dict[str, Any] = {"weights": weights, "batch": batch, "devices": devices, "aperture": aperture}
+    return _product(HessianProduct, simulator, misfit, model, survey, observed, direction, **options)
 
 
 def gauss_newton_product(
@@ -65,6 +67,7 @@ def gauss_newton_product(
     observed: Any,
     direction: WaveEquation,
     *,
+    weights: Any = None,
     batch: int | None = None,
     devices: Devices = None,
     aperture: Aperture = None,
@@ -75,7 +78,8 @@ def gauss_newton_product(
     `misfits.l2`. Positive semidefinite where the misfit is convex in the data.
 
     Args:
-        simulator, misfit, model, survey, observed, direction, batch, devices, aperture: as for `hessian_product`.
+        simulator, misfit, model, survey, observed, direction, weights, batch, devices, aperture: as for
+            `hessian_product`.
 
     Returns:
         The product, of the type of the model.
@@ -83,24 +87,25 @@ def gauss_newton_product(
     Raises:
         ValueError: as `hessian_product`.
     """
-    options: dict[str, Any] = {"batch": batch, "devices": devices, "aperture": aperture}
-    return _product(_GaussNewtonProduct, simulator, misfit, model, survey, observed, direction, **options)
+    options: dict[str, Any] = {"weights": weights, "batch": batch, "devices": devices, "aperture": aperture}
+    return _product(GaussNewtonProduct, simulator, misfit, model, survey, observed, direction, **options)
 
 
-def _product(kind, simulator, misfit, model, survey, observed, direction, **options) -> Any:
+def _product(kind, simulator, misfit, model, survey, observed, direction, weights, **options) -> Any:
     survey = admit(simulator, model, survey)
-    check_observed(simulator, model, survey, observed, misfit)
+    check_misfit(misfit)
+    check_observed(simulator, model, survey, observed, weights)
     same_type = jax.tree.structure(direction) == jax.tree.structure(model)
     if not same_type or jax.tree.map(jnp.shape, direction) != jax.tree.map(jnp.shape, model):
         raise ValueError(f"direction must be shaped like the model, {model}, got {direction}.")
     direction = jax.tree.map(lambda d, m: jnp.asarray(d, jnp.result_type(m)), direction, model)
     shared = (model, direction)
-    dealt = deal(simulator, shared, survey, observed, **options)
+    dealt = deal(simulator, shared, survey, observed, weights=weights, **options)
     return total(kind(one_of(simulator, model, dealt), misfit), dealt, shared, dealt.take())
 
 
 @dataclass(frozen=True)
-class _HessianProduct:
+class HessianProduct:
     """Of one shot; of model and direction."""
 
     data_of: OneShot
@@ -108,12 +113,12 @@ class _HessianProduct:
 
     def __call__(self, shared: tuple[Any, Any], shot: Shots) -> Any:
         model, direction = shared
-        gradient = jax.grad(lambda m: self.misfit(self.data_of(m, shot), shot.survey.masked(shot.observed)))
+        gradient = jax.grad(lambda m: self.misfit(shot.compared(self.data_of(m, shot)), shot.compared(shot.observed)))
         return jax.jvp(gradient, (model,), (direction,))[1]
 
 
 @dataclass(frozen=True)
-class _GaussNewtonProduct:
+class GaussNewtonProduct:
     """Of one shot; of model and direction."""
 
     data_of: OneShot
@@ -123,7 +128,7 @@ class _GaussNewtonProduct:
         model, direction = shared
         # forward mode stores nothing, so that a strategy would only be in its way
         forward = replace(self.data_of, simulator=replace(self.data_of.simulator, memory=FullStorage()))
-        predicted, perturbed = jax.jvp(lambda m: forward(m, shot), (model,), (direction,))
+        predicted, perturbed = jax.jvp(lambda m: shot.compared(forward(m, shot)), (model,), (direction,))
         slope = jax.grad(self.misfit)
-        weighted = jax.jvp(lambda d: slope(d, shot.survey.masked(shot.observed)), (predicted,), (perturbed,))[1]
-        return jax.vjp(lambda m: self.data_of(m, shot), model)[1](weighted)[0]
+        weighted = jax.jvp(lambda d: slope(d, shot.compared(shot.observed)), (predicted,), (perturbed,))[1]
+        return jax.vjp(lambda m: shot.compared(self.data_of(m, shot)), model)[1](weighted)[0]

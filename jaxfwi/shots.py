@@ -94,6 +94,7 @@ def misfit_and_gradient(
     survey: Survey,
     observed: Any,
     *,
+    weights: Any = None,
     batch: int | None = None,
     devices: Devices = None,
     aperture: Aperture = None,
@@ -104,11 +105,15 @@ def misfit_and_gradient(
     Args:
         simulator: grid, order, boundaries, and by `memory` how the gradient is paid for.
         misfit: ``misfit(predicted, observed)`` of one shot's data, a scalar; as `misfits.l2`. Pass the same function
-            object each time: a new one compiles a new program.
+            object each time: a new one compiles a new program. Or, like the model, a misfit for each parameter, as
+            ``jf.Elastic(vp=jf.misfits.l2, vs=jf.misfits.envelope, rho=jf.misfits.l2)``: each parameter's gradient is
+            then of its own misfit, and the value is the sum of those that differ.
         model: an equation with its parameters.
         survey: the shots.
         observed: data ``(shots, time, receivers, components)``, an array or what is indexed like one, as a file mapped
             by ``numpy.load(name, mmap_mode="r")``; what stands in padded traces does not matter.
+        weights: by which both data are multiplied before the misfit sees them, broadcast against `observed` but with
+            all shots: mutes, traces left out, offsets weighed. By default none.
         batch, devices, aperture, domains: as for `simulate`; devices may be those of several hosts, which must all make
             this same call: each then reads only its own part of the observed data.
 
@@ -120,9 +125,10 @@ def misfit_and_gradient(
         MemoryError: before anything is computed, if it cannot fit.
     """
     survey = admit(simulator, model, survey)
-    check_observed(simulator, model, survey, observed, misfit)
-    dealt = deal(simulator, model, survey, observed, batch=batch, devices=devices, aperture=aperture, domains=domains)
-    return total(Gradient(one_of(simulator, model, dealt), misfit), dealt, model, dealt.take())
+    check_observed(simulator, model, survey, observed, weights)
+    options: dict[str, Any] = {"batch": batch, "devices": devices, "aperture": aperture, "domains": domains}
+    dealt = deal(simulator, model, survey, observed, weights=weights, **options)
+    return total(gradient_of(misfit, simulator, model, dealt), dealt, model, dealt.take())
 
 
 def estimate_memory(
@@ -166,7 +172,7 @@ def estimate_memory(
     program, of_shot = modelled, one_of(simulator, model, dealt)
     shots = dealt.take()[0]
     if misfit is not None:
-        program, of_shot = in_one_program, Gradient(of_shot, misfit)
+        program, of_shot = in_one_program, gradient_of(misfit, simulator, model, dealt)
         samples = (survey.receiver.shape[1], len(simulator.fields(type(model))[1]))
         shape, dtype = (len(shots.survey), simulator.grid.nt, *samples), jnp.result_type(*jax.tree.leaves(model))
         there = None if dealt.layout.mesh is None else shots.survey.wavelet.sharding
@@ -187,16 +193,8 @@ def admit(simulator: Simulator, model: WaveEquation, survey: Survey) -> Survey:
     return survey
 
 
-def check_observed(simulator: Simulator, model: WaveEquation, survey: Survey, observed: Any, misfit: Any) -> None:
-    """Raise a ValueError if observed data are not finite or not of the survey's shape, or a misfit is no function."""
-    if not callable(misfit):
-        raise ValueError(f"misfit must be a function of predicted and observed data, got {type(misfit).__name__}.")
-    try:
-        hash(misfit)
-    except TypeError:
-        raise ValueError(
-            "misfit must be hashable: wrap what holds arrays in a function, and pass that each time."
-        ) from None
+def check_observed(simulator: Simulator, model: WaveEquation, survey: Survey, observed: Any, weights: Any) -> None:
+    """Raise a ValueError if observed data or their weights are not finite or not of the survey's shape."""
     components = len(simulator.fields(type(model))[1])
     expected = (len(survey), simulator.grid.nt, survey.receiver.shape[1], components)
     if not hasattr(observed, "shape"):
@@ -208,6 +206,13 @@ def check_observed(simulator: Simulator, model: WaveEquation, survey: Survey, ob
         )
     if known(observed, survey.receiver_mask) and is_array(observed):
         check_finite(survey.masked(observed))
+    if weights is None:
+        return
+    shape = tuple(np.shape(weights))
+    if len(shape) != 4 or shape[0] != len(survey) or any(n not in (1, m) for n, m in zip(shape, expected, strict=True)):
+        raise ValueError(f"weights must be {expected}, with 1 for an axis but the first that all share, got {shape}.")
+    if known(weights) and is_array(weights) and not np.isfinite(np.asarray(weights)).all():
+        raise ValueError("weights has values that are not finite: 0 leaves a sample out.")
 
 
 @dataclass(frozen=True)
@@ -254,24 +259,69 @@ def one_of(simulator: Simulator, model: WaveEquation, dealt: Deal) -> OneShot:
 
 @dataclass(frozen=True)
 class Gradient:
-    """The misfit of a shot and its gradient."""
+    """The misfit of a shot and its gradient.
+
+    Args:
+        data_of: the data.
+        misfits: one, or several of which the value is the sum.
+        of_leaf: which of several misfits each of the model's leaves is differentiated in.
+    """
 
     data_of: OneShot
-    misfit: Misfit
+    misfits: tuple[Misfit, ...]
+    of_leaf: tuple[int, ...] = ()
 
     def __call__(self, prepared: Any, shot: Shots) -> tuple[Array, Any]:
         # The sum over the devices that share a grid is left out of the derivative: with respect to what it is given,
         # each device's share has a derivative of its own.
         share, pull = jax.vjp(lambda p: self.data_of.share(p, shot), prepared)
-        observed = shot.survey.masked(shot.observed)
-        value, slope = jax.value_and_grad(self._number)(self.data_of.whole(share), observed)
-        return value, pull(slope)[0]
+        predicted, observed = self.data_of.whole(share), shot.compared(shot.observed)
+        values, slopes = zip(
+            *(jax.value_and_grad(self._number)(predicted, observed, misfit, shot) for misfit in self.misfits),
+            strict=True,
+        )
+        gradients = [pull(slope)[0] for slope in slopes]
+        if len(gradients) == 1:
+            return values[0], gradients[0]
+        leaves, structure = zip(*map(jax.tree.flatten, gradients), strict=True)
+        chosen = [leaves[which][leaf] for leaf, which in enumerate(self.of_leaf)]
+        return functools.reduce(jnp.add, values), jax.tree.unflatten(structure[0], chosen)
 
-    def _number(self, predicted: Array, observed: Array) -> Array:
-        value = self.misfit(predicted, observed)
+    def _number(self, predicted: Array, observed: Array, misfit: Misfit, shot: Shots) -> Array:
+        value = misfit(shot.compared(predicted), observed)
         if jnp.shape(value) != ():
             raise ValueError(f"misfit must return a number for one shot's data, got shape {jnp.shape(value)}.")
         return value
+
+
+def gradient_of(misfit: Any, simulator: Simulator, model: WaveEquation, dealt: Deal) -> Gradient:
+    """The gradient of a shot as it is dealt out, by a misfit or, like the model, one for each parameter.
+
+    Raises:
+        ValueError: for what is no misfit.
+    """
+    each = jax.tree.leaves(misfit) if isinstance(misfit, type(model)) else [misfit]
+    for one in each:
+        check_misfit(one)
+    if isinstance(misfit, type(model)) and len(each) != len(jax.tree.leaves(model)):
+        raise ValueError(f"misfit must have a function for each parameter of {type(model).__name__}, got {misfit}.")
+    distinct = tuple(dict.fromkeys(each))
+    if len(distinct) > 1 and dealt.layout.split is not None:
+        raise ValueError("domains cut a model that all parameters share: give one misfit, or leave domains out.")
+    of_leaf = tuple(distinct.index(one) for one in each) if len(distinct) > 1 else ()
+    return Gradient(one_of(simulator, model, dealt), distinct, of_leaf)
+
+
+def check_misfit(misfit: Any) -> None:
+    """Raise a ValueError if a misfit is no function that programs can be compiled for."""
+    if not callable(misfit):
+        raise ValueError(f"misfit must be a function of predicted and observed data, got {type(misfit).__name__}.")
+    try:
+        hash(misfit)
+    except TypeError:
+        raise ValueError(
+            "misfit must be hashable: wrap what holds arrays in a function, and pass that each time."
+        ) from None
 
 
 def total(of_shot: Callable[[Any, Shots], Any], dealt: Deal, shared: Any, parts: list[Shots]) -> Any:
@@ -333,7 +383,8 @@ def in_one_program(of_shot: Callable[[Any, Shots], Any], layout: Layout, shared:
 
     if layout.split is None:
         return _on_devices(of_shots, layout, PartitionSpec())(shared, shots)
-    assert isinstance(of_shot, Gradient)
+    if not isinstance(of_shot, Gradient):
+        raise ValueError("domains serve gradients only: leave them out for products with second derivatives.")
     coefficients, pull = jax.vjp(of_shot.data_of.prepared, shared)
     value, slope = _on_devices(of_shots, layout, (PartitionSpec(), layout.split.spec))(coefficients, shots)
     return value, pull(slope)[0]

@@ -136,7 +136,7 @@ def test_mini_batches_and_going_on(shots):
     traces = count.traces
     states += run(shots, optimizer, 4, resume=states[0], **options)
     survey, observed = shots
-    indices = inversion.mini_batch(5, 2, 2, 3)
+    indices = inversion.mini_batch(5, 2, 2, (3, 0))
     value, _ = jf.misfit_and_gradient(
         SIMULATOR, jf.misfits.l2, states[1].model, survey[indices], observed[indices], batch=2
     )
@@ -164,7 +164,7 @@ def test_mini_batches_and_going_on(shots):
 )
 def test_a_model_that_cannot_be_simulated_stops_it(shots, shift, message):
     optimizer = optax.stateless(lambda updates, _: jax.tree.map(lambda g: jnp.full_like(g, shift), updates))
-    states = jf.invert(SIMULATOR, START, *shots, optimizer=optimizer, iterations=5)
+    states = jf.invert(SIMULATOR, START, *shots, optimizer=optimizer, iterations=5, divergence=None)
     with pytest.raises(
         ValueError, match=rf"iteration [1-3] has .*: {message}.* bounds=\(lower, upper\) .*learning rate"
     ):
@@ -193,7 +193,7 @@ def test_a_state_of_another_inversion_is_refused(shots):
         run(shots, optax.adam(1.0), 2, resume=state)
     with pytest.raises(ValueError, match=r"iterations must be above the 1 already made, got 1"):
         run(shots, optax.sgd(1e5), 1, resume=state)
-    other = eqx.tree_at(lambda s: s.model.vp, state, jnp.full(15, 2000.0))
+    other = eqx.tree_at(lambda s: s.unknowns.vp, state, jnp.full(15, 2000.0))
     with pytest.raises(ValueError, match=r"resume has another model"):
         run(shots, optax.sgd(1e5), 2, resume=other)
 
@@ -201,7 +201,7 @@ def test_a_state_of_another_inversion_is_refused(shots):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"model": jf.Acoustic(vp=jnp.full(15, 2000.0))}, r"Acoustic vp has shape \(15,\) but the grid has \(16,\)"),
+        ({"start": jf.Acoustic(vp=jnp.full(15, 2000.0))}, r"Acoustic vp has shape \(15,\) but the grid has \(16,\)"),
         ({"observed": jnp.zeros((5, 120, 2, 1))}, r"observed has shape \(5, 120, 2, 1\).*\(5, 120, 3, 1\)"),
         ({"batch": 0}, r"batch must be .* 0\b"),
         ({"iterations": 0}, r"iterations must be .* 0\b"),
@@ -222,6 +222,6 @@ def test_a_state_of_another_inversion_is_refused(shots):
 )
 def test_mistakes_are_told_at_the_call(shots, options, message):
     survey, observed = shots
-    usual = {"model": START, "survey": survey, "observed": observed, "optimizer": optax.sgd(1.0), "iterations": 1}
+    usual = {"start": START, "survey": survey, "observed": observed, "optimizer": optax.sgd(1.0), "iterations": 1}
     with pytest.raises(ValueError, match=message):
         jf.invert(SIMULATOR, **{**usual, **options})

@@ -390,7 +390,7 @@ def test_batches_are_chosen_by_the_compiled_program(monkeypatch):
     dealt = layout.deal(simulator, start, survey, observed, batch=None, devices=1, aperture=None)
     assert dealt.layout.batch == 1  # on a CPU
     dealt = replace(dealt, layout=replace(dealt.layout, batch=None))
-    of_shot = shots.Gradient(shots.OneShot(simulator, jf.Acoustic), jf.misfits.l2)
+    of_shot = shots.Gradient(shots.OneShot(simulator, jf.Acoustic), (jf.misfits.l2,))
     sizes = [jf.estimate_memory(simulator, start, survey, jf.misfits.l2, devices=1, batch=n)[1:] for n in (1, 2, 4)]
     one, two, four = map(sum, sizes)
     monkeypatch.setattr(budget, "_free", lambda device: (one + 3.5 * (two - one)) / 0.9)  # room for four

@@ -1,0 +1,377 @@
+"""What the experiments of encoded inversion share: a fixed spread over a sea, an inversion that goes on where it was
+left, and how its results are measured and shown.
+
+The survey is that of Seistorch's documents: 93 sources and 461 receivers near the surface, a Ricker wavelet of 5 Hz,
+records of 4 s, a start that is linear in depth below the sea bed.
+"""
+
+import dataclasses
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import jax
+import numpy as np
+from matplotlib.figure import Figure
+from scipy.ndimage import gaussian_filter
+
+import common
+import jaxfwi as jf
+
+Array = np.ndarray
+Models = dict[str, Array]  # by the name of the parameter
+PARTS = {"upper": (0.0, 0.376), "middle": (0.376, 0.711), "lower": (0.711, 1.0)}  # of the depth below the sea bed
+
+
+@dataclass(frozen=True)
+class Options:
+    """The command line."""
+
+    out: Path
+    """The output folder."""
+    preset: Literal["tiny", "quick", "full"] | None = None
+    """How much to compute: tiny to see that it runs; quick, the default; full."""
+    stage: Literal["make", "model", "invert", "compare", "all"] = "all"
+    """Make the models; model the data; invert; compare. Each reads what the one before wrote in the output folder. An
+    inversion that was interrupted goes on when it is called again."""
+    vp: Path | None = None
+    """A .npy file with the true P-wave velocity in m/s, (depth, distance); by default a Marmousi-like section."""
+    start: Path | None = None
+    """A .npy file with the starting model; by default linear in depth below the sea bed."""
+    spacing: float | None = None
+    """Metres between the cells of your model."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """What is computed; lengths in metres."""
+
+    shape: tuple[int, int]  # of the section, where no file is given
+    spacing: float
+    shots: int
+    iterations: tuple[int, ...]  # of each scale
+    rates: tuple[float, ...]  # Adam's first step in each scale, m/s
+    scales: tuple[float, ...] = (1.0, 3.0, 5.0, 0.0)  # corner of the low-pass in Hz, 0 for all frequencies
+    shots_per_iteration: int = 10
+    receiver_step: int = 1  # columns from one receiver to the next
+    margin: float = 1000.0  # on either side, without shots and receivers, where no error is measured
+    depth: float = 40.0  # of shots and receivers
+    frequency: float = 5.0  # of the Ricker wavelet, Hz
+    duration: float = 4.0  # of the records, s
+    order: int = 4
+    slowest: float = 0.0  # bounds of the inversion, m/s, set by stage make: the models' extremes and 5 % more
+    fastest: float = 0.0  # the time step is chosen for it
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """One for each scale."""
+        return tuple(f"up to {corner:g} Hz" if corner else "all frequencies" for corner in self.scales)
+
+    def evaluated(self, fixed: Array) -> dict[str, Array]:
+        """The cells below the sea bed between the margins, whole and by depth."""
+        rows, columns = self.shape
+        edge = round(self.margin / self.spacing)
+        inside = np.zeros(self.shape, bool)
+        inside[:, edge : columns - edge] = True
+        inside &= ~fixed
+        bed = int(np.argmin(fixed.all(axis=1)))  # the first row that has rock
+        depth = (np.arange(rows)[:, None] - bed) / (rows - bed)
+        return {"whole": inside} | {k: inside & (depth >= a) & (depth < b) for k, (a, b) in PARTS.items()}
+
+
+C = TypeVar("C", bound=Case)
+
+
+@dataclass(frozen=True)
+class Scene:
+    """The models, and the cells that are known and not inverted for."""
+
+    true: Models
+    start: Models
+    fixed: Array
+
+    def errors(self, case: Case, models: Models) -> dict[str, float]:
+        """Relative L2 errors in per cent, such as ``{"vp": 12.3, "vp upper": ...}``."""
+        cells = case.evaluated(self.fixed)
+        return {
+            name if part == "whole" else f"{name} {part}": common.model_error(models[name], self.true[name], where)
+            for name in self.true
+            for part, where in cells.items()
+            if where.any()
+        }
+
+
+def run(options: Options, presets: dict[str, C], stages: dict[str, Callable[[C, common.Results], None]]) -> None:
+    """The stages that the command line asks for: `stages` come after make."""
+    results = common.Results(options.out)
+    common.use_compilation_cache(results.folder.parent / ".jax_cache")
+    given = [f"--{name}" for name in ("preset", "vp", "start", "spacing") if getattr(options, name) is not None]
+    if options.stage not in ("make", "all") and given:
+        raise common.UserError(f"stage {options.stage} has its settings from stage make: leave out {given[0]}.")
+    case = presets[options.preset or "quick"]
+    with common.user_errors():
+        if options.stage in ("make", "all"):
+            make(options, case, results)
+        for name, stage in stages.items():
+            if options.stage in (name, "all"):
+                stage(common.read_config(results, type(case)), results)
+
+
+def make(options: Options, case: Case, results: common.Results) -> None:
+    """The true and the starting model, and the resolved configuration. What an interrupted run of the same has left
+    stays, so that it goes on; what a finished one has left goes."""
+    true, start, spacing = common.true_and_start(options, case.shape, case.spacing, smoothing=None)
+    slowest, fastest = min(true.min(), start.min()), max(true.max(), start.max())
+    case = dataclasses.replace(
+        case, shape=true.shape, spacing=spacing, slowest=0.95 * float(slowest), fastest=1.05 * float(fastest)
+    )
+    config = {"preset": options.preset or "quick", "vp_file": options.vp, "start_file": options.start}
+    config = {**config, **dataclasses.asdict(case)}
+    left = results.path("config.json")
+    interrupted = left.exists() and not results.path("summary.json").exists()
+    if interrupted and results.same_json("config.json", config) and _holds(results, "true_vp.npy", true):
+        return
+    results.remove("metrics*.jsonl", "observed*.npy", "final_*.npy", "cost*.json", "summary.json", "figures/*.png")
+    results.remove("checkpoints*/*", "true_*.npy", "start_*.npy")
+    results.write_array("true_vp.npy", true)
+    results.write_array("start_vp.npy", start)
+    results.write_json("config.json", config)
+
+
+def _holds(results: common.Results, name: str, array: Array) -> bool:
+    path = results.path(name)
+    return path.exists() and np.array_equal(np.load(path), array)
+
+
+def scene(results: common.Results, make_models: Callable[[Array], Models] = lambda vp: {"vp": vp}) -> Scene:
+    """The models of stage make; `make_models` gives all parameters of a P-wave velocity."""
+    true, start = (np.load(results.need(f"{name}_vp.npy", "make")) for name in ("true", "start"))
+    return Scene(make_models(true), make_models(start), common.fixed_cells(true))
+
+
+def acquisition(case: Case, staggered: bool = False, **options: Any) -> tuple[jf.Simulator, jf.Survey]:
+    """The simulator, with `options`, and the survey: shots and receivers in a line between the margins."""
+    rough = jf.Grid(case.shape, case.spacing, dt=1.0, nt=1)
+    dt = 0.9 * rough.stable_dt(case.fastest, case.order, staggered)
+    grid = jf.Grid(case.shape, case.spacing, dt, nt=round(case.duration / dt))
+    edge = round(case.margin / case.spacing)
+    columns = np.arange(edge, case.shape[1] - edge, case.receiver_step)
+    survey = jf.Survey.fixed_spread(
+        source_x=np.linspace(columns[0], columns[-1], case.shots).round() * case.spacing,
+        source_z=case.depth,
+        receiver_x=columns * case.spacing,
+        receiver_z=case.depth,
+        wavelet=jf.ricker(grid, case.frequency),
+    )
+    return jf.Simulator(grid, case.order, jf.CPML(20), **options), survey
+
+
+def observe(
+    results: common.Results, name: str, simulator: jf.Simulator, model: Any, survey: jf.Survey, shots: int = 8
+) -> None:
+    """Model the data ``name``, some shots at a time with a bar, unless an interrupted run has left them."""
+    if results.path(name).exists():
+        return
+    parts = [np.arange(i, min(i + shots, len(survey))) for i in range(0, len(survey), shots)]
+    data = [
+        np.asarray(jf.simulate(simulator, model, survey[part], devices=min(len(jax.devices()), len(part))))
+        for part in common.progress(parts, f"modelling {name.removesuffix('.npy')}")
+    ]
+    results.write_array(name, np.concatenate(data))
+
+
+def scales(case: Case, optimizer: Callable[[int], Any], **options: Any) -> list[jf.Stage]:
+    """A stage for each scale; ``optimizer(scale)`` is that of the scale of this number."""
+    return [
+        jf.Stage(
+            iterations,
+            optimizer(i),
+            filter=jf.filters.Butterworth(high=corner, order=3) if corner else None,
+            shots_per_iteration=min(case.shots_per_iteration, case.shots),
+            name=name,
+            **options,
+        )
+        for i, (iterations, corner, name) in enumerate(zip(case.iterations, case.scales, case.names, strict=True))
+    ]
+
+
+def follow(
+    invert: Callable[..., Iterator[jf.InversionState]],
+    results: common.Results,
+    case: Case,
+    scene: Scene,
+    stages: list[jf.Stage],
+    config: dict[str, Any],
+    label: str = "",
+    pictures: int = 25,
+) -> Models:
+    """Run ``invert(stages=..., checkpoints=...)``, which goes on from its last checkpoint if it was interrupted, with a
+    bar, a line of metrics an iteration, and a picture now and then.
+
+    Args:
+        invert: the rest of the arguments of `jf.invert`.
+        results: the folder.
+        case: what is computed.
+        scene: for errors.
+        stages: of the inversion.
+        config: settings to keep in the checkpoints, beside those of the case.
+        label: of this inversion, where an experiment has several.
+        pictures: iterations from one to the next.
+
+    Returns:
+        The final models.
+    """
+    suffix = f"_{label}" if label else ""
+    checkpoints = jf.Checkpoints(results.path(f"checkpoints{suffix}"), 1, {**dataclasses.asdict(case), **config})
+    total = sum(stage.iterations for stage in stages)
+    log = f"metrics{suffix}.jsonl"
+    bar = common.progress(range(total), f"inverting {label}".strip())
+    before = None
+    with common.PeakMemory() as memory:
+        begin = time.perf_counter()
+        for state in invert(stages=stages, checkpoints=checkpoints):
+            if before is None:  # the first one may be that of a checkpoint: what comes after it is not known any more
+                past = [m for m in results.metrics(log) if m["iteration"] < state.iteration]
+                results.write_text(log, "")
+                for line in past:
+                    results.add_metrics(log, **line)
+                bar.update(len(past))
+            models = {name: np.asarray(getattr(state.model, name)) for name in scene.true}
+            errors, now = scene.errors(case, models), time.perf_counter()
+            stage = stages[state.stage]
+            results.add_metrics(
+                log,
+                iteration=state.iteration,
+                stage=stage.name,
+                misfit=float(np.asarray(state.misfit)),
+                seconds=now - begin,
+                **errors,
+            )
+            begin = now
+            bar.set_postfix_str(f"{stage.name}, error " + ", ".join(f"{n} {errors[n]:.2f} %" for n in scene.true))
+            bar.update()
+            if state.iteration % pictures == 0 and before is not None:
+                draw_progress(results, case, scene, models, before, state, suffix)
+            before = models
+    bar.close()
+    assert before is not None
+    for name, model in before.items():
+        results.write_array(f"final_{name}{suffix}.npy", model)
+    results.write_json(f"cost{suffix}.json", {"peak_memory_bytes": memory.added})
+    return before
+
+
+def draw_progress(results, case: Case, scene: Scene, models: Models, before: Models, state, suffix: str) -> None:
+    """``progress.png``: the model, its last update and gradient, to look at while it runs."""
+    name = next(iter(models))
+    figure = Figure(figsize=(15, 3.2), layout="constrained")
+    axes = figure.subplots(1, 3)
+    limits = float(scene.true[name].min()), float(scene.true[name].max())
+    where = f"iteration {state.iteration}"
+    jf.plot.model(models[name], case.spacing, axes[0], title=f"{name}, {where}", clim=limits, label=f"{name} (m/s)")
+    update = models[name] - before[name]
+    unknowns = state.gradient if isinstance(state.gradient, jf.WaveEquation) else None
+    pictures = [("last update (m/s)", update)]
+    if unknowns is not None:
+        pictures.append(("gradient", np.asarray(getattr(unknowns, name))))
+    for ax, (title, image) in zip(axes[1:], pictures, strict=False):
+        size = float(np.percentile(np.abs(image), 99.5)) or 1.0
+        jf.plot.model(image, case.spacing, ax, title=title, clim=(-size, size), cmap="RdBu_r", label=title)
+    results.write_figure(f"progress{suffix}", figure)
+
+
+def ssim(image: Array, reference: Array, cells: Array) -> float:
+    """Structural similarity of two sections, 1 if they are the same, averaged over `cells` (Wang et al. 2004, IEEE
+    Transactions on Image Processing 13, 600-612: Gaussian windows of 1.5 cells, constants of 0.01 and 0.03)."""
+    span = float(np.ptp(reference[cells]))
+    a, b = (np.asarray(x, dtype=float) for x in (image, reference))
+    mean_a, mean_b = (gaussian_filter(x, 1.5) for x in (a, b))
+    variances = gaussian_filter(a * a, 1.5) - mean_a**2 + gaussian_filter(b * b, 1.5) - mean_b**2
+    covariance = gaussian_filter(a * b, 1.5) - mean_a * mean_b
+    small, large = (0.01 * span) ** 2, (0.03 * span) ** 2
+    of_means = (2 * mean_a * mean_b + small) / (mean_a**2 + mean_b**2 + small)
+    return float((of_means * (2 * covariance + large) / (variances + large))[cells].mean())
+
+
+def draw_errors(results: common.Results, lines: dict[str, list[dict[str, Any]]], scene: Scene, start: dict) -> None:
+    """``convergence.png``: misfit, and errors by depth, by iteration; of one inversion or several with their names."""
+    figure = Figure(figsize=(5.2 * (1 + len(scene.true)), 4), layout="constrained")
+    axes = figure.subplots(1, 1 + len(scene.true))
+    for label, metrics in lines.items():
+        first = 0
+        for stage in dict.fromkeys(m["stage"] for m in metrics):
+            misfit = np.array([m["misfit"] for m in metrics if m["stage"] == stage])
+            name = f"{label}, {stage}" if label else stage
+            axes[0].semilogy(np.arange(first, first + len(misfit)) + 1, misfit / misfit[0], label=name, lw=1)
+            first += len(misfit)
+    axes[0].set(xlabel="iteration", ylabel="misfit / that of the scale's first iteration", title="data")
+    axes[0].legend(fontsize="small")
+    for ax, name in zip(axes[1:], scene.true, strict=True):
+        for number, (label, metrics) in enumerate(lines.items()):
+            for color, part in zip(("C0", "C1", "C2"), PARTS, strict=True):
+                key = f"{name} {part}"
+                values = [start[key], *(m[key] for m in metrics)]
+                style = ("-", "--", ":", "-.")[number % 4]
+                ax.plot(values, style, color=color, label=f"{part} {label}".strip())
+        ax.set(xlabel="iteration", ylabel="relative L2 error (%)", title=f"{name}, by depth below the sea bed")
+        ax.legend(fontsize="small")
+    for ax in axes:
+        ax.grid(alpha=0.3)
+    results.write_figure("convergence", figure)
+
+
+def draw_models(results: common.Results, case: Case, scene: Scene, final: Models, suffix: str = "") -> None:
+    """``result_vp.png`` and so on: true model, start and result on one scale, and their errors."""
+    for name in scene.true:
+        images = {"true": scene.true[name], "start": scene.start[name], "result": final[name]}
+        figure = jf.plot.compare(images, case.spacing, difference_to="true", symmetric=False, label=f"{name} (m/s)")
+        results.write_figure(f"result_{name}{suffix}", figure)
+
+
+def figures_of(case: Case, scene: Scene, final: Models, metrics: list[dict[str, Any]], cost: dict) -> dict[str, Any]:
+    """The figures of ``summary.json`` that every inversion has."""
+    cells = case.evaluated(scene.fixed)["whole"]
+    out: dict[str, Any] = {}
+    for name in scene.true:
+        for when, models in (("start", scene.start), ("end", final)):
+            for key, error in scene.errors(case, models).items():
+                if key.split()[0] == name:
+                    out[f"{key}: error at the {when}, %"] = error
+            out[f"{name}: SSIM at the {when}"] = ssim(models[name], scene.true[name], cells)
+    return out | {
+        "simulations with a gradient": len(metrics),
+        "seconds of the inversion": sum(m["seconds"] for m in metrics),
+        "peak memory of the inversion, MB": cost["peak_memory_bytes"] / 1e6,
+    }
+
+
+def compare_data(
+    results: common.Results,
+    case: Case,
+    simulator: jf.Simulator,
+    survey: jf.Survey,
+    observed: Array,
+    models: dict[str, jf.WaveEquation],
+    suffix: str = "",
+    some: int = 5,
+) -> dict[str, float]:
+    """``data.png``, of the middle shot, and the misfit of `some` shots in the models "start" and "result"."""
+    chosen = np.unique(np.linspace(0, len(survey) - 1, min(some, len(survey))).round().astype(int))
+    middle = len(chosen) // 2
+    data = np.stack([observed[i] for i in chosen])
+    predicted = {k: np.asarray(jf.simulate(simulator, m, survey[chosen], devices=1)) for k, m in models.items()}
+    gathers = {"observed": data[middle], **{name: x[middle] for name, x in predicted.items()}}
+    receiver_x = np.asarray(survey.receiver[0, :, 1])
+    common.draw_residuals(results, gathers, simulator.grid.dt, receiver_x, case.frequency, f"data{suffix}")
+    misfits = {name: float(jf.misfits.l2(jnp.asarray(x), jnp.asarray(data))) for name, x in predicted.items()}
+    return {"data misfit, end / start": misfits["result"] / misfits["start"]}
+
+
+def finish(results: common.Results, figures: dict[str, Any]) -> None:
+    """Write ``summary.json`` and print its table and the figures' paths."""
+    results.write_json("summary.json", {"environment": common.environment(), **figures})
+    print(common.table(["", "value"], [[name, f"{value:.4g}"] for name, value in figures.items()]))
+    for path in sorted(results.path("figures").glob("*.png")):
+        print(path)

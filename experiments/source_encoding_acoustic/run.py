@@ -1,0 +1,90 @@
+"""Source-encoded acoustic inversion: ten shots a simulation, from low to high frequencies."""
+
+import functools
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import jax
+
+import common
+
+jax.config.update("jax_num_cpu_devices", common.cores())
+
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+import inverting
+import jaxfwi as jf
+from inverting import Case
+
+
+@dataclass(frozen=True)
+class Options(inverting.Options):
+    """Source-encoded acoustic inversion: every iteration sums shots to one super-shot with random signs."""
+
+    out: Path = Path("runs/source_encoding_acoustic")
+    """The output folder."""
+
+
+PRESETS = {
+    "tiny": Case((40, 90), 60.0, shots=6, iterations=(2, 2), rates=(20.0, 20.0), scales=(3.0, 0.0),
+                 shots_per_iteration=3, margin=600.0, depth=60.0, frequency=2.5, duration=2.0),
+    "quick": Case((87, 281), 40.0, shots=93, iterations=(50,) * 4, rates=(20.0,) * 4, receiver_step=1,
+                  frequency=5.0, order=8),
+    "full": Case((173, 561), 20.0, shots=93, iterations=(50,) * 4, rates=(20.0,) * 4),
+}  # fmt: skip
+
+
+def main(options: Options) -> None:
+    inverting.run(options, PRESETS, {"model": model_data, "invert": invert, "compare": compare})
+
+
+def model_data(case: Case, results: common.Results) -> None:
+    """The observed data."""
+    simulator, survey = inverting.acquisition(case)
+    true = jf.Acoustic(vp=jnp.asarray(inverting.scene(results).true["vp"]))
+    inverting.observe(results, "observed.npy", simulator, true, survey)
+
+
+def invert(case: Case, results: common.Results) -> None:
+    """Scale by scale, each from the model that the one before ended on."""
+    scene = inverting.scene(results)
+    simulator, survey = inverting.acquisition(case)
+    inversion = functools.partial(
+        jf.invert,
+        simulator,
+        jf.Acoustic(vp=jnp.asarray(scene.start["vp"])),
+        survey,
+        np.load(results.need("observed.npy", "model"), mmap_mode="r"),
+        encoding=jf.Encoding(),
+        mask=jf.Acoustic(vp=~scene.fixed),
+        bounds=(jf.Acoustic(vp=case.slowest), jf.Acoustic(vp=case.fastest)),
+        devices=1,  # that computes the one super-shot
+    )
+    stages = inverting.scales(case, lambda scale: optax.adam(case.rates[scale]))
+    inverting.follow(inversion, results, case, scene, stages, {"optimizer": "adam"})
+
+
+def compare(case: Case, results: common.Results) -> None:
+    """Figures, the table and summary.json."""
+    scene = inverting.scene(results)
+    simulator, survey = inverting.acquisition(case)
+    final = {"vp": np.load(results.need("final_vp.npy", "invert"))}
+    observed = np.load(results.need("observed.npy", "model"), mmap_mode="r")
+    metrics = results.metrics()
+    figures = inverting.figures_of(case, scene, final, metrics, results.read_json("cost.json"))
+    figures |= inverting.compare_data(
+        results, case, simulator, survey, observed, {k: jf.Acoustic(vp=jnp.asarray(m["vp"])) for k, m in
+                                                    (("start", scene.start), ("result", final))}
+    )  # fmt: skip
+    inverting.draw_models(results, case, scene, final)
+    inverting.draw_errors(results, {"": metrics}, scene, scene.errors(case, scene.start))
+    inverting.finish(results, figures)
+
+
+if __name__ == "__main__":
+    common.main(main, Options)
