@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from jax.core import Tracer
 
-__all__ = ["known", "whole"]
+__all__ = ["known", "positive", "whole"]
 
 
 def whole(name: str, value: Any, least: int) -> int:
@@ -26,3 +26,18 @@ def whole(name: str, value: Any, least: int) -> int:
 def known(*arrays: Any) -> bool:
     """Whether values are at hand, and not only shapes as under jit, grad or vmap."""
     return not any(isinstance(x, Tracer) for x in arrays)
+
+
+def positive(name: str, value: Any, what: str = "number") -> float:
+    """`value` as a positive finite number, whatever type of number it came as.
+
+    Raises:
+        ValueError: naming the argument, what it should be and what it got.
+
+    >>> positive("dt", 1, "number of seconds")
+    1.0
+    """
+    number = isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
+    if not number or not 0 < value < np.inf:
+        raise ValueError(f"{name} must be a positive {what}, got {value!r}.")
+    return float(value)
