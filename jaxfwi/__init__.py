@@ -1,6 +1,6 @@
 """Seismic wave modelling and full waveform inversion in JAX."""
 
-from jaxfwi import filters, hosts, misfits, models, plot, regularization
+from jaxfwi import filters, hosts, misfits, models, plot, quality, regularization
 from jaxfwi.absorber import CPML
 from jaxfwi.checkpoint import Checkpoints
 from jaxfwi.encoding import Encoding
@@ -42,6 +42,7 @@ __all__ = [
     "misfits",
     "models",
     "plot",
+    "quality",
     "regularization",
     "ricker",
     "simulate",
