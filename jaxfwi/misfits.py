@@ -16,9 +16,9 @@ anew compiles no new program.
 | `SlicedGraphSpace` | | that of the data squared |
 
 A trace that is zero in both adds nothing, to gradients neither. Where one that is not zero must be scaled by its own
-amplitude but is zero in one of both, it counts as far from the other, and its gradient by a predicted trace of zeros is
-zero. All gradients are finite. Yet whatever does not see the amplitude of a trace sees its noise alone where there is
-no signal: mute such traces, in both.
+amplitude but is zero in one of both, it counts as far from the other (to `Traveltime` as not late), and its gradient by
+a predicted trace of zeros is zero. All gradients are finite. Yet whatever does not see the amplitude of a trace sees
+its noise alone where there is no signal: mute such traces, in both.
 """
 
 from collections.abc import Callable, Sequence
@@ -176,8 +176,8 @@ class InstantaneousPhase:
         _set(self, water_level=_part("water_level", positive("water_level", self.water_level)))
 
     def __call__(self, predicted: Array, observed: Array) -> Array:
-        ours, theirs = (self._signal(x) for x in traces.paired(predicted, observed))
-        return 0.5 * sum(jnp.sum((a - b) ** 2) for a, b in zip(ours, theirs, strict=True))
+        (real, imaginary), (real_o, imaginary_o) = (self._signal(x) for x in traces.paired(predicted, observed))
+        return 0.5 * jnp.sum((real - real_o) ** 2 + (imaginary - imaginary_o) ** 2)
 
     def _signal(self, x: Array) -> tuple[Array, Array]:
         """Real and imaginary part."""
@@ -216,11 +216,12 @@ class Traveltime:
         return 0.5 * jnp.sum((self.dt * lag) ** 2)
 
 
-# What makes traces positive, of traces that reach 1 or -1 times the scale.
+# What makes traces positive. Their masses come to one later, so that constant factors do not matter.
 _POSITIVE: dict[str, Callable[[Array], Array]] = {
     "square": jnp.square,
     "softplus": jax.nn.softplus,
-    "exponential": jnp.exp,
+    # at most 1: a spike has a peak far above that of a long signal of its energy, and would overflow
+    "exponential": lambda x: jnp.exp(x - jax.lax.stop_gradient(jnp.max(x, axis=-1, keepdims=True))),
     "linear": lambda x: jnp.maximum(1.0 + x, 0.0),
 }
 
@@ -251,7 +252,7 @@ class Wasserstein:
     scale: float = 1.0
 
     def __post_init__(self):
-        if self.positive not in _POSITIVE:
+        if self.positive not in list(_POSITIVE):
             raise ValueError(f"positive must be one of {', '.join(_POSITIVE)}, got {self.positive!r}.")
         _set(self, dt=positive("dt", self.dt, "number of seconds"), scale=positive("scale", self.scale))
 
@@ -274,7 +275,7 @@ class SlicedGraphSpace:
     Optimal transport between graphs sees shifts as shifts, without making traces positive (Metivier et al. 2019,
     Inverse Problems 35, 085001). Here in its sliced form, the mean over directions in the plane of the one-dimensional
     transport between the points' projections (Bonneel et al. 2015, Journal of Mathematical Imaging and Vision 51,
-    22-45), which costs a sort for each direction. With a `time_shift` of less than a sample it is `l2`.
+    22-45), which costs a sort for each direction. With a `time_shift` far below a sample it is `l2`.
 
     Args:
         dt: seconds between samples.
@@ -326,10 +327,9 @@ class WeightedSum:
     def __post_init__(self):
         try:
             terms = tuple((weight, misfit) for weight, misfit in self.terms)
-            good = bool(terms) and all(callable(misfit) for _, misfit in terms)
         except (TypeError, ValueError):
-            good = False
-        if not good:
+            terms = ()
+        if not terms or not all(callable(misfit) for _, misfit in terms):
             raise ValueError(f"terms must be pairs of a weight and a misfit function, got {self.terms!r}.")
         _set(self, terms=tuple((positive("weight", weight), misfit) for weight, misfit in terms))
 
@@ -337,22 +337,6 @@ class WeightedSum:
         return sum(weight * misfit(predicted, observed) for weight, misfit in self.terms)  # pyright: ignore
 
 
-def _set(frozen: Any, **values: Any) -> None:
-    """Set attributes as checked: numbers of any type become Python's, which leave data in their precision."""
-    for name, value in values.items():
-        object.__setattr__(frozen, name, value)
-
-
-def _part(name: str, value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float | np.integer | np.floating) or not 0 <= value < 1:
-        raise ValueError(f"{name} must be a number from 0 to below 1, got {value!r}.")
-    return float(value)
-
-
-def _power(square: Array, power: float) -> Array:
-    """`square` to a power from one half, which is not differentiable at 0: there its derivative is 0 here."""
-    some = square > 0
-    return jnp.where(some, jnp.where(some, square, 1.0) ** power, 0.0)
 @dataclass(frozen=True)
 class Filtered:
     """A misfit of filtered data: ``misfit(filter(predicted, dt), filter(observed, dt))``.
@@ -376,5 +360,29 @@ class Filtered:
     filter: Callable[[Array, float], Array]
     dt: float
 
+    def __post_init__(self):
+        for name in ("misfit", "filter"):
+            if not callable(getattr(self, name)):
+                raise ValueError(f"{name} must be a function, got {getattr(self, name)!r}.")
+        _set(self, dt=positive("dt", self.dt, "number of seconds"))
+
     def __call__(self, predicted: Array, observed: Array) -> Array:
         return self.misfit(self.filter(predicted, self.dt), self.filter(observed, self.dt))
+
+
+def _set(frozen: Any, **values: Any) -> None:
+    """Set attributes as checked: numbers of any type become Python's, which leave data in their precision."""
+    for name, value in values.items():
+        object.__setattr__(frozen, name, value)
+
+
+def _part(name: str, value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float | np.integer | np.floating) or not 0 <= value < 1:
+        raise ValueError(f"{name} must be a number from 0 to below 1, got {value!r}.")
+    return float(value)
+
+
+def _power(square: Array, power: float) -> Array:
+    """`square` to a power from one half, which is not differentiable at 0: there its derivative is 0 here."""
+    some = square > 0
+    return jnp.where(some, jnp.where(some, square, 1.0) ** power, 0.0)

@@ -133,11 +133,9 @@ def transport(predicted: Array, observed: Array) -> Array:
     4.0
     """
     n = predicted.shape[-1]
-    both = jnp.stack([predicted, observed])
-    both = jnp.cumsum(both, axis=-1)
-    both = jnp.pad(
-        both / both[..., -1:], [(0, 0)] * predicted.ndim + [(1, 0)]
-    )  # the mass before each sample, and in the end
+    # the mass before each sample, and in the end
+    both = jnp.cumsum(jnp.stack([predicted, observed]), axis=-1)
+    both = jnp.pad(both / both[..., -1:], [(0, 0)] * predicted.ndim + [(1, 0)])
     ends = jnp.concatenate([both[0], both[1]], axis=-1)
     order = jnp.argsort(ends, axis=-1)
     ends = jnp.take_along_axis(ends, order, axis=-1)
@@ -151,9 +149,8 @@ def transport(predicted: Array, observed: Array) -> Array:
 
     def distance(u):
         part = jnp.where(some, (u - start) / jnp.where(some, mass, 1.0), 0.0)
-        quantile = cell.astype(u.dtype) + jnp.clip(
-            part, 0.0, 1.0
-        )  # sums in another order may round to more than a cell
+        # clipped, as sums in parallel round differently and need not rise
+        quantile = cell.astype(u.dtype) + jnp.clip(part, 0.0, 1.0)
         return quantile[0] - quantile[1]
 
     low, high = ends[..., :-1], ends[..., 1:]

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 from test_gradients import relative
 
-import jaxfwi as jf
 from jaxfwi import traces
 from jaxfwi.misfits import (
     Envelope,
@@ -91,7 +90,7 @@ def test_gradient_against_differences(name):
     ahead, behind = (program(name)(PREDICTED + s * DIRECTION, OBSERVED)[0] for s in (step, -step))
     gradient = program(name)(PREDICTED, OBSERVED)[1]
     error = abs((ahead - behind) / (2 * step) - jnp.vdot(gradient, DIRECTION))
-    # Rounding by the step. Measured:
+    # Rounding by the step. Measured: 3e-10.
     assert error < 1e-6 * jnp.linalg.norm(gradient) * jnp.linalg.norm(DIRECTION)
 
 
@@ -105,9 +104,9 @@ def test_hessian_product_against_differences(name):
         return jax.jvp(lambda p: jax.grad(MISFITS[name])(p, OBSERVED), (PREDICTED,), (direction,))[1]
 
     ours = product(DIRECTION)
-    # Rounding of the gradients by the step. Measured: 1e-8.
+    # Rounding of the gradients by the step. Measured: 3e-9; l1 has no second derivative.
     np.testing.assert_allclose((slopes[0] - slopes[1]) / (2 * step), ours, atol=1e-6 * abs(ours).max())
-    # Measured: 1e-15.
+    # Measured: 4e-16.
     assert abs(jnp.vdot(OTHER, ours) - jnp.vdot(product(OTHER), DIRECTION)) <= 1e-11 * jnp.linalg.norm(ours)
 
 
@@ -129,15 +128,16 @@ def test_zero_traces(name):
 def test_sums_over_traces(name):
     """The misfit is that of its traces alone, the others being zero in both; so are gradients."""
     value, gradient = program(name)(PREDICTED, OBSERVED)
-    alone = [program(name)(PREDICTED * only, OBSERVED * only) for only in jnp.eye(3)[:, :, None]]
+    data = [np.asarray(x) for x in (PREDICTED, OBSERVED)]
+    alone = [program(name)(*(x * only for x in data)) for only in np.eye(3)[:, :, None]]
     # Sums in another order. Measured: 3e-16.
     assert relative(sum(v for v, _ in alone), value) < 1e-14
     for i, (_, g) in enumerate(alone):
         assert relative(g[:, i], gradient[:, i]) < 1e-13
-        assert not g.at[:, i].set(0.0).any()
+        assert not np.delete(np.asarray(g), i, axis=1).any()
 
 
-@pytest.mark.parametrize("name", ["l1", "InstantaneousPhase", "Traveltime", "Wasserstein, square", "SlicedGraphSpace"])
+@pytest.mark.parametrize("name", ["Traveltime", "Wasserstein, square", "SlicedGraphSpace"])
 def test_several_shots(name):
     """With shots in front, and mapped over shots."""
     shots = (jnp.stack([PREDICTED, OBSERVED]), jnp.stack([OBSERVED, PREDICTED]))
@@ -156,14 +156,14 @@ def test_single_precision_stays(name):
     assert value.shape == ()
 
 
-@pytest.mark.parametrize("name", ["global_correlation", "InstantaneousPhase", "Traveltime"])
+@pytest.mark.parametrize("name", ["InstantaneousPhase", "Traveltime"])
 def test_small_amplitudes_in_single_precision(name):
     """Amplitudes, the squares of which vanish: what does not depend on amplitudes does not there either."""
     expected, slope = program(name)(PREDICTED, OBSERVED)
     value, gradient = program(name)(*(jnp.asarray(1e-25 * x, jnp.float32) for x in (PREDICTED, OBSERVED)))
-    # Single precision. Measured: 3e-5 for Traveltime, which takes differences of neighbouring correlations.
-    assert relative(value, expected) < 2e-4
-    assert relative(1e-25 * gradient.astype(float), slope) < 2e-3
+    # Single precision. Measured: 3e-7 and 4e-7.
+    assert relative(value, expected) < 1e-5
+    assert relative(1e-25 * gradient.astype(float), slope) < 1e-5
 
 
 LATE = pulses(0.108, 0.128, 0.138)
@@ -198,9 +198,9 @@ def test_what_is_seen(name, unseen):
     reference = program(name)(CHANGES["time"], LATE)[0]
     for change, data in CHANGES.items():
         cost = program(name)(data, LATE)[0] / reference
-        # Measured: 1e-6 for the phase, a rotation by a Hilbert transform cut at the record's ends; 1e-30 else. What is
-        # seen costs 4e-2 at least.
-        assert (cost < 1e-5) if change in unseen else (cost > 1e-2), (change, cost)
+        # Measured: 6e-6 for the phase, a rotation by a Hilbert transform cut at the record's ends; 1e-14 else. What is
+        # seen costs 0.9 at least.
+        assert (cost < 2e-5) if change in unseen else (cost > 0.1), (change, cost)
 
 
 def test_against_definitions():
@@ -211,13 +211,10 @@ def test_against_definitions():
         "l1": residual.sum(),
         "l2": 0.5 * (residual**2).sum(),
         "Huber": np.where(residual < 0.1, 0.5 * residual**2, 0.1 * (residual - 0.05)).sum(),
-        "global_correlation": sum(1 - np.corrcoef(a, b)[0, 1] for a, b in zip((p - p.mean(0)).T, (o - o.mean(0)).T)),
+        "global_correlation": (1.0 - (p * o).sum(0) / np.sqrt((p**2).sum(0) * (o**2).sum(0))).sum(),
     }
     for name, value in expected.items():
-        data = (PREDICTED, OBSERVED)
-        if name == "global_correlation":  # numpy's takes the means out
-            data = (x - x.mean(axis=0) for x in data)
-        assert relative(program(name)(*data)[0], value) < 1e-13
+        assert relative(program(name)(PREDICTED, OBSERVED)[0], value) < 1e-13
 
 
 def test_sinusoids_with_known_envelope_and_phase():
@@ -227,15 +224,16 @@ def test_sinusoids_with_known_envelope_and_phase():
     carrier, phase = 0.7 * t, 0.4
 
     def trace(x):
-        return jnp.asarray(x)[:, None, None]
+        return jnp.asarray(np.repeat(x[:, None, None], 3, axis=1))
 
     two, one = trace(2.0 * fade * np.cos(carrier)), trace(fade * np.cos(carrier + phase))
     # The analytic signal is the fade times exp(i carrier), if the fade has no frequencies beyond the carrier's: of
-    # its spectrum 1e-8 is there. The water level in squares is 1e-6. Measured:
-    assert relative(Envelope()(two, one), 0.5 * (fade**2).sum()) < 1e-5
+    # its spectrum 1e-8 is there. The water level in squares is 1e-6. Measured: 2e-6.
+    assert relative(program("Envelope")(two, one)[0], 3 * 0.5 * (fade**2).sum()) < 1e-5
     weight = fade**2 / (fade**2 + 0.1**2)
-    # Measured:
-    assert relative(InstantaneousPhase(0.1)(two, one), (weight * (1.0 - np.cos(phase))).sum()) < 1e-2
+    # Measured: 5e-7.
+    expected = 3 * (weight * (1.0 - np.cos(phase))).sum()
+    assert relative(program("InstantaneousPhase")(two, one)[0], expected) < 1e-5
 
 
 def quantiles(mass, u):
@@ -260,8 +258,8 @@ def test_wasserstein_by_quadrature(name, positive):
         p = p * np.linalg.norm(o) / np.linalg.norm(p)
         a, b = (quantiles(positive(x / abs(o).max()), u) for x in (p, o))
         total += np.mean((a - b) ** 2)
-    # The quadrature's steps. Measured:
-    assert relative(program("Wasserstein, " + name)(PREDICTED, OBSERVED)[0], total) < 1e-6
+    # The quadrature's steps; it cuts the jumps of quantile functions where a square has no mass. Measured: 3e-7.
+    assert relative(program("Wasserstein, " + name)(PREDICTED, OBSERVED)[0], total) < 2e-6
 
 
 def test_graphs_by_sorting():
@@ -308,7 +306,7 @@ def test_equal_when_parameters_are():
     makers = [
         lambda x: Huber(x),
         lambda x: Envelope(power=1 + x),
-        lambda x: InstantaneousPhase(x / 10),
+        lambda x: InstantaneousPhase(x / 4),
         lambda x: Traveltime(x),
         lambda x: Wasserstein(x, "softplus"),
         lambda x: Wasserstein(DT, "softplus", x),
