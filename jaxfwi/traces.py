@@ -82,8 +82,8 @@ def lag(predicted: Array, observed: Array) -> tuple[Array, Array]:
     neighbours. It is 0 where traces nowhere correlate positively, as with a silent one.
 
     Returns:
-        Lags, and the correlations of traces of unit energy at the samples next to them: 1 at most, 0 for a silent trace.
-        Each has one axis less than the traces.
+        Lags, and the correlations of traces of unit energy at the samples next to them: 1 at most, 0 for a silent
+        trace. Each has one axis less than the traces.
 
     >>> pulse = jnp.array([0.0, 1.0, 2.0, 1.0, 0.0, 0.0])
     >>> [x.round(3).item() for x in lag(jnp.roll(pulse, 1), pulse)]
