@@ -49,6 +49,15 @@ SECOND = [name for name in MISFITS if "Wasserstein" not in name] + ["Wasserstein
 each = pytest.mark.parametrize("name", MISFITS)
 
 
+@pytest.fixture(scope="module", autouse=True)
+def no_optimisation():
+    """Nearly all the time here goes into compiling, and half of that into optimising what then runs once."""
+    before = jax.config.read("jax_disable_most_optimizations")
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", before)
+
+
 @functools.cache
 def program(name):
     """Value and gradient by the predicted data."""
@@ -164,10 +173,11 @@ def test_several_shots(name):
     """With shots in front, and mapped over shots."""
     shots = (jnp.stack([PREDICTED, OBSERVED]), jnp.stack([OBSERVED, PREDICTED]))
     total = sum(program(name)(*shot)[0] for shot in zip(*shots, strict=True))
-    mapped, one = jax.jit(lambda p, o: (jax.vmap(MISFITS[name])(p, o), MISFITS[name](p, o)))(*shots)
-    assert mapped.shape == (2,)
-    assert relative(mapped.sum(), total) < 1e-14
-    assert relative(one, total) < 1e-14
+    assert relative(jax.jit(MISFITS[name])(*shots), total) < 1e-14
+    if "Wasserstein" not in name:  # as long to compile as all of this
+        mapped = jax.jit(jax.vmap(MISFITS[name]))(*shots)
+        assert mapped.shape == (2,)
+        assert relative(mapped.sum(), total) < 1e-14
 
 
 @each
@@ -300,12 +310,11 @@ def test_graphs_by_sorting():
 def test_a_shift_in_time():
     """A pulse that comes late: for l2 the cost has a maximum at half a period and falls again; for others it does not,
     and Wasserstein distance and travel time give the square of the shift."""
-    shifts = DT * np.arange(36)
+    shifts = 2 * DT * np.arange(18)
+    data, still = [pulses(0.06 + s, 0.06, 0.06) for s in shifts], pulses(0.06, 0.06, 0.06)
     cost = {}
     for name in ("l2", "Envelope", "Traveltime", "Wasserstein, square", "SlicedGraphSpace"):
-        cost[name] = np.array(
-            [program(name)(pulses(0.06 + s, 0.06, 0.06), pulses(0.06, 0.06, 0.06))[0] for s in shifts]
-        )
+        cost[name] = np.array([program(name)(x, still)[0] for x in data])
     top = cost["l2"].argmax()
     assert abs(shifts[top] - PERIOD / 2) < 2 * DT
     assert cost["l2"][2 * top] < 0.7 * cost["l2"][top]
