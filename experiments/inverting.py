@@ -6,6 +6,7 @@ records of 4 s, a start that is linear in depth below the sea bed.
 """
 
 import dataclasses
+import functools
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from typing import Any, Literal, TypeVar
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 from matplotlib.figure import Figure
 from scipy.ndimage import gaussian_filter
 
@@ -54,7 +56,10 @@ class Case:
     shots: int
     iterations: tuple[int, ...]  # of each scale
     rates: tuple[float, ...]  # Adam's first step in each scale, m/s
+    last_rate: float = 1.0  # of a scale, as a part of the first; between them half a cosine
     scales: tuple[float, ...] = (1.0, 3.0, 5.0, 0.0)  # corner of the low-pass in Hz, 0 for all frequencies
+    tilt: float = 0.0  # power of frequency that data are divided by above half a Hz
+    smoothing: tuple[float, ...] = (0.0, 0.0, 0.0, 0.0)  # of gradients in each scale, standard deviation
     shots_per_iteration: int = 10
     receiver_step: int = 1  # columns from one receiver to the next
     margin: float = 1000.0  # on either side, without shots and receivers, where no error is measured
@@ -185,11 +190,17 @@ def observe(
 
 def scales(case: Case, optimizer: Callable[[int], Any], **options: Any) -> list[jf.Stage]:
     """A stage for each scale; ``optimizer(scale)`` is that of the scale of this number."""
+
+    def band(corner: float) -> Any:
+        parts = [jf.filters.Butterworth(high=corner, order=3)] if corner else []
+        parts += [jf.filters.Tilt(case.tilt)] if case.tilt else []
+        return functools.reduce(lambda a, b: a * b, parts) if parts else None
+
     return [
         jf.Stage(
             iterations,
             optimizer(i),
-            filter=jf.filters.Butterworth(high=corner, order=3) if corner else None,
+            filter=band(corner),
             shots_per_iteration=min(case.shots_per_iteration, case.shots),
             name=name,
             **options,
@@ -198,13 +209,19 @@ def scales(case: Case, optimizer: Callable[[int], Any], **options: Any) -> list[
     ]
 
 
+def adam(case: Case, scale: int, fixed: Array, share: float = 1.0) -> Any:
+    """The optimiser of a scale: gradients smoothed below the sea bed, and Adam with ``share`` times the case's rate."""
+    rate = optax.cosine_decay_schedule(share * case.rates[scale], case.iterations[scale], alpha=case.last_rate)
+    cells = case.smoothing[scale] / case.spacing
+    return optax.chain(*([jf.optimise.smooth(cells, keep=fixed)] if cells else []), optax.adam(rate))
+
+
 def follow(
     invert: Callable[..., Iterator[jf.InversionState]],
     results: common.Results,
     case: Case,
     scene: Scene,
     stages: list[jf.Stage],
-    config: dict[str, Any],
     label: str = "",
     pictures: int = 25,
 ) -> Models:
@@ -217,7 +234,6 @@ def follow(
         case: what is computed.
         scene: for errors.
         stages: of the inversion.
-        config: settings to keep in the checkpoints, beside those of the case.
         label: of this inversion, where an experiment has several.
         pictures: iterations from one to the next.
 
@@ -225,7 +241,7 @@ def follow(
         The final models.
     """
     suffix = f"_{label}" if label else ""
-    checkpoints = jf.Checkpoints(results.path(f"checkpoints{suffix}"), 1, {**dataclasses.asdict(case), **config})
+    checkpoints = jf.Checkpoints(results.path(f"checkpoints{suffix}"), 1, dataclasses.asdict(case))
     total = sum(stage.iterations for stage in stages)
     log = f"metrics{suffix}.jsonl"
     bar = common.progress(range(total), f"inverting {label}".strip())

@@ -1,6 +1,6 @@
 """Seismic wave modelling and full waveform inversion in JAX."""
 
-from jaxfwi import filters, hosts, misfits, models, plot, quality, regularization
+from jaxfwi import filters, hosts, misfits, models, optimise, plot, quality, regularization
 from jaxfwi.absorber import CPML
 from jaxfwi.checkpoint import Checkpoints
 from jaxfwi.encoding import Encoding
@@ -9,7 +9,7 @@ from jaxfwi.grid import Grid
 from jaxfwi.inversion import InversionState, Stage, invert
 from jaxfwi.memory import BoundarySaving, Checkpointing, FullStorage
 from jaxfwi.objective import FlatObjective
-from jaxfwi.products import gauss_newton_product, hessian_product
+from jaxfwi.products import gauss_newton_diagonal, gauss_newton_product, hessian_product
 from jaxfwi.shots import estimate_memory, misfit_and_gradient, simulate
 from jaxfwi.simulator import Simulator
 from jaxfwi.survey import Survey
@@ -34,6 +34,7 @@ __all__ = [
     "WaveEquation",
     "estimate_memory",
     "filters",
+    "gauss_newton_diagonal",
     "gauss_newton_product",
     "hessian_product",
     "hosts",
@@ -41,6 +42,7 @@ __all__ = [
     "misfit_and_gradient",
     "misfits",
     "models",
+    "optimise",
     "plot",
     "quality",
     "regularization",

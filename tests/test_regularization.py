@@ -20,12 +20,17 @@ def value(regularizer, x):
 
 
 @jax.jit
+def values(regularizers, x):
+    return jnp.stack([regularizer(x) for regularizer in regularizers])
+
+
+@jax.jit
 def slope(regularizer, x):
     return jax.grad(regularizer)(x)
 
 
 def noise(shape, seed=0):
-    return jnp.asarray(np.random.default_rng(seed).standard_normal(shape))
+    return np.random.default_rng(seed).standard_normal(shape)
 
 
 def all_three(ndim, reference=0.0, **options):
@@ -38,19 +43,18 @@ def test_values_of_constants_ramps_and_steps(shape):
     spacing = SPACINGS[len(shape)]
     h, volume, cells = spacing[-1], np.prod(spacing), np.prod(shape)
     faces = cells // shape[-1] * (shape[-1] - 1)
-    ramp = jnp.broadcast_to(0.3 * h * jnp.arange(shape[-1]), shape)
-    step = jnp.broadcast_to(jnp.where(jnp.arange(shape[-1]) < 2, 1.0, 8.0), shape)
-    tikhonov, variation, distance = all_three(len(shape), 2000.0)
-    for regularizer in (tikhonov, variation, distance):
-        assert float(value(regularizer, jnp.full(shape, 2000.0))) == 0.0
-    # Sums of up to 120 equal terms: rounding.
-    assert float(value(tikhonov, ramp)) == pytest.approx(0.5 * 0.3**2 * volume * faces, rel=1e-13)
-    assert float(value(variation, ramp)) == pytest.approx((np.hypot(0.3, 0.1) - 0.1) * volume * faces, rel=1e-13)
-    assert float(value(distance, ramp + 2000.0)) == pytest.approx(0.5 * volume * float(jnp.sum(ramp**2)), rel=1e-11)
+    ramp = np.broadcast_to(0.3 * h * np.arange(shape[-1]), shape)
+    step = np.broadcast_to(np.where(np.arange(shape[-1]) < 2, 1.0, 8.0), shape)
+    regularizers = (*all_three(len(shape), 2000.0), TotalVariation(spacing, epsilon=1e-9))
+    np.testing.assert_array_equal(values(regularizers, np.full(shape, 2000.0)), 0.0)
+    tikhonov, variation, distance, _ = values(regularizers, ramp + 2000.0)
+    # Sums of up to 120 equal terms, of models whose own rounding is 2e-13.
+    assert float(tikhonov) == pytest.approx(0.5 * 0.3**2 * volume * faces, rel=1e-11)
+    assert float(variation) == pytest.approx((np.hypot(0.3, 0.1) - 0.1) * volume * faces, rel=1e-11)
+    assert float(distance) == pytest.approx(0.5 * volume * np.sum(ramp**2), rel=1e-11)
     # A step of 7 costs 7 times the area of its face; rounded below its epsilon, by 1e-9 a cell.
-    area = volume / h * (cells / shape[-1])
-    sharp = TotalVariation(spacing, epsilon=1e-9)
-    assert float(value(sharp, step)) == pytest.approx(7.0 * area, rel=1e-8)
+    sharp = values(regularizers, step)[3]
+    assert float(sharp) == pytest.approx(7.0 * volume / h * (cells / shape[-1]), rel=1e-8)
 
 
 def test_the_length_of_a_slanted_gradient():
@@ -58,41 +62,39 @@ def test_the_length_of_a_slanted_gradient():
     z, x = np.meshgrid(5.0 * np.arange(12), 8.0 * np.arange(9), indexing="ij")
     inner = np.zeros((12, 9), bool)
     inner[:-1, :-1] = True
-    plane = jnp.asarray(0.3 * z + 0.4 * x)
+    plane = 0.3 * z + 0.4 * x
     regularizer = TotalVariation((5.0, 8.0), epsilon=1e-9)
     # cells of the last row and column have a difference along one axis only
     expected = 40.0 * (0.5 * 11 * 8 + 0.3 * 11 + 0.4 * 8)
     assert float(value(regularizer, plane)) == pytest.approx(expected, rel=1e-7)
 
 
-@pytest.mark.parametrize("shape", SHAPES, ids=len)
-@pytest.mark.parametrize("kind", [0, 1, 2], ids=["Tikhonov", "TotalVariation", "Reference"])
-def test_gradients_by_differences(shape, kind):
+@pytest.mark.parametrize("shape", SHAPES[1:], ids=len)
+def test_gradients_by_differences(shape):
     mask = np.random.default_rng(1).random(shape) < 0.8
-    regularizer = all_three(len(shape), noise(shape, 2), weight=0.7, mask=mask)[kind]
-    at, along = noise(shape, 3), noise(shape, 4)
-    step = 1e-4
-    difference = (value(regularizer, at + step * along) - value(regularizer, at - step * along)) / (2 * step)
+    regularizers = all_three(len(shape), noise(shape, 2), weight=0.7, mask=mask)
+    at, along, step = noise(shape, 3), noise(shape, 4), 1e-4
+    difference = (values(regularizers, at + step * along) - values(regularizers, at - step * along)) / (2 * step)
+    derivative = jax.jit(jax.jacrev(values, argnums=1))
+    slopes = jnp.sum(derivative(regularizers, at) * along, axis=tuple(range(1, 1 + len(shape))))
     # The difference's error is step^2 times a third derivative. Measured: 4e-8 at most, of total variation.
-    assert float(jnp.vdot(slope(regularizer, at), along)) == pytest.approx(float(difference), rel=1e-6)
-    assert np.isfinite(slope(regularizer, jnp.full(shape, 3.0))).all()
+    np.testing.assert_allclose(slopes, difference, rtol=1e-6)
+    assert np.isfinite(derivative(regularizers, np.full(shape, 3.0))).all()
 
 
 def test_a_finer_grid_has_the_same_value():
     """A smooth anomaly in a square of 800 m, on ever finer grids."""
 
-    def values(n):
+    def on_grid(n):
         h = 800.0 / n
         at = (np.arange(n) + 0.5) * h
         bump = np.exp(-0.5 * ((at[:, None] - 380) ** 2 + (at - 420) ** 2) / 100.0**2)
-        return [
-            float(value(r, 100.0 * bump)) for r in (Tikhonov(h), TotalVariation(h, epsilon=1e-5), Reference(h, 0.0))
-        ]
+        return values((Tikhonov(h), TotalVariation(h, epsilon=1e-5), Reference(h, 0.0)), 100.0 * bump)
 
-    coarse, fine = values(40), values(80)
+    coarse, fine = on_grid(40), on_grid(80)
     # By hand: a Gaussian bump of height a and width s has int |grad|^2 = pi a^2, int |grad| = (2 pi)^1.5 a s / 2, int
-    # square = pi a^2 s^2. Differences are of second order, those of a length of first where they lie half a cell apart;
-    # the square's edges cut 1e-7 off. Measured: 5e-3, 1.7e-3, 7e-8 on the coarse grid; 1.3e-3, 9e-4, 8e-8 on the fine.
+    # square = pi a^2 s^2. Differences are of second order, of first where they lie half a cell apart, as in a length;
+    # the edges cut 1e-7 off. Measured: 5e-3, 1.7e-3, 7e-8 on the coarse grid; 1.3e-3, 0.9e-3, 8e-8 on the fine one.
     exact = [0.5 * np.pi * 1e4, (2 * np.pi) ** 1.5 / 2 * 100 * 100, 0.5 * np.pi * 1e8]
     np.testing.assert_allclose(coarse, exact, rtol=6e-3)
     np.testing.assert_allclose(fine, exact, rtol=2e-3)
@@ -100,7 +102,7 @@ def test_a_finer_grid_has_the_same_value():
 
 def test_differences_across_a_mask_do_not_count():
     sea = np.arange(12)[:, None] < 4
-    bed = jnp.where(sea, 1500.0, 2000.0) * jnp.ones((12, 9))
+    bed = np.where(sea, 1500.0, 2000.0) * np.ones((12, 9))
     for ours in all_three(2, jf.Acoustic(vp=2000.0), mask=~np.broadcast_to(sea, (12, 9))):
         assert float(value(ours, jf.Acoustic(vp=bed))) == 0.0
         rock = jf.Acoustic(vp=bed + noise((12, 9)))
@@ -173,7 +175,7 @@ def test_single_precision_stays():
 
 @pytest.mark.telling
 def test_total_variation_keeps_a_step_that_tikhonov_smooths():
-    true = jnp.where(jnp.arange(60) < 30, 0.0, 1.0)
+    true = np.where(np.arange(60) < 30, 0.0, 1.0)
     seen = true + 0.05 * noise((60,))
 
     def denoised(regularizer, rate, steps):
@@ -184,7 +186,7 @@ def test_total_variation_keeps_a_step_that_tikhonov_smooths():
     smooth = denoised(Tikhonov(1.0, weight=20.0), 1.8 / 81, 2000)  # largest curvature, 1 + 4 weight here
     jump, rough, wrong = zip(
         *[
-            (float(x[30] - x[29]), float(jnp.std(jnp.diff(x[:25]))), float(jnp.linalg.norm(x - true)))
+            (float(x[30] - x[29]), float(np.std(np.diff(x[:25]))), float(np.linalg.norm(x - true)))
             for x in (seen, sharp, smooth)
         ],
         strict=True,
