@@ -1,6 +1,6 @@
 """Seismic wave modelling and full waveform inversion in JAX."""
 
-from jaxfwi import filters, hosts, misfits, models, optimise, plot, regularization
+from jaxfwi import filters, hosts, misfits, models, optimise, plot, quality, regularization
 from jaxfwi.absorber import CPML
 from jaxfwi.checkpoint import Checkpoints
 from jaxfwi.encoding import Encoding
@@ -44,6 +44,7 @@ __all__ = [
     "models",
     "optimise",
     "plot",
+    "quality",
     "regularization",
     "ricker",
     "simulate",

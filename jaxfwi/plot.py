@@ -1,4 +1,4 @@
-"""Figures of models, gathers, gradients, convergence and wavelets.
+"""Figures of models, gathers, gradients, convergence, wavelets and the fit of data.
 
 Each function takes arrays (numpy, jax or lists) and draws one thing with units on its axes. Without ``ax`` it
 makes its own figure, which belongs to nobody else: pyplot's list of open figures and its current figure stay
@@ -332,6 +332,56 @@ def spectrum(
     ax.set_xlabel("Frequency (Hz)")
     ax.set_ylabel("Amplitude (wavelet unit / Hz)")
     ax.grid(alpha=0.3)
+    if title is not None:
+        ax.set_title(title)
+    return ax
+
+
+def data_fit(
+    edges: ArrayLike,
+    misfits: Mapping[str, ArrayLike],
+    ax: Axes | None = None,
+    *,
+    label: str = "Relative data misfit (1)",
+    title: str | None = None,
+) -> Axes:
+    """How well data of several models fit at each offset, as steps: what `quality.misfit_by_offset` gives.
+
+    Args:
+        edges: of the bins of offset in metres, ``(bins + 1,)``, rising.
+        misfits: name to values, each ``(bins,)``; nan leaves a gap.
+        ax: where to draw; a new figure by default.
+        label: label of the vertical axis; give the unit in it.
+        title: none by default.
+
+    Returns:
+        The axes drawn on.
+
+    Raises:
+        ValueError: if ``misfits`` is empty, ``edges`` do not rise, or there is not one value for each bin.
+
+    Example:
+        >>> axes = data_fit([0.0, 500.0, 1000.0], {"start": [0.8, 1.3], "result": [0.1, 0.3]})
+        >>> axes.get_xlabel()
+        'Offset (km)'
+    """
+    km = np.asarray(edges, dtype=np.float64) / 1e3
+    if km.ndim != 1 or km.size < 2 or not (np.diff(km) > 0).all():
+        raise ValueError(f"edges must be two or more rising numbers of metres, got {edges!r}.")
+    curves = {name: np.asarray(values, dtype=np.float64) for name, values in misfits.items()}
+    if not curves:
+        raise ValueError("misfits must hold one row of values or more, got none.")
+    for name, values in curves.items():
+        if values.shape != (km.size - 1,):
+            raise ValueError(f"misfits[{name!r}] must be one value for each of {km.size - 1} bins, got {values.shape}.")
+    ax = _new_axes((5.5, 3.8)) if ax is None else ax
+    for i, (name, values) in enumerate(curves.items()):
+        ax.stairs(values, km, baseline=None, label=name, color=f"C{i % 10}")
+    ax.set_ylim(bottom=0.0)
+    ax.set_xlabel("Offset (km)")
+    ax.set_ylabel(label)
+    ax.grid(alpha=0.3)
+    ax.legend()
     if title is not None:
         ax.set_title(title)
     return ax

@@ -82,7 +82,8 @@ def lag(predicted: Array, observed: Array) -> tuple[Array, Array]:
     neighbours. It is 0 where traces nowhere correlate positively, as with a silent one.
 
     Returns:
-        Lags and correlations, 1 at most, each of one axis less than the traces.
+        Lags, and the correlations of traces of unit energy at the samples next to them: 1 at most, 0 for a silent
+        trace. Each has one axis less than the traces.
 
     >>> pulse = jnp.array([0.0, 1.0, 2.0, 1.0, 0.0, 0.0])
     >>> [x.round(3).item() for x in lag(jnp.roll(pulse, 1), pulse)]
@@ -145,7 +146,8 @@ def transport(predicted: Array, observed: Array) -> Array:
     cell = jnp.clip(passed[..., :-1] - 1, 0, n - 1)
     start = jnp.take_along_axis(both, cell, axis=-1)
     mass = jnp.take_along_axis(both, cell + 1, axis=-1) - start
-    some = mass > 0
+    # of less, as of the onset of a smooth pulse, the inverse's powers in the first two derivatives would overflow
+    some = mass > jnp.finfo(mass.dtype).tiny ** (1.0 / 3.0)
 
     def distance(u):
         part = jnp.where(some, (u - start) / jnp.where(some, mass, 1.0), 0.0)

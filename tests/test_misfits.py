@@ -49,6 +49,15 @@ SECOND = [name for name in MISFITS if "Wasserstein" not in name] + ["Wasserstein
 each = pytest.mark.parametrize("name", MISFITS)
 
 
+@pytest.fixture(scope="module", autouse=True)
+def no_optimisation():
+    """Nearly all the time here goes into compiling, and half of that into optimising what then runs once."""
+    before = jax.config.read("jax_disable_most_optimizations")
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", before)
+
+
 @functools.cache
 def program(name):
     """Value and gradient by the predicted data."""
@@ -125,6 +134,28 @@ def test_zero_traces(name):
 
 
 @each
+def test_smooth_onsets(name):
+    """Pulses that begin with values so small that their powers overflow or vanish: gradients are finite."""
+    data = pulses(0.24, 0.20, 0.15), pulses(0.20, 0.22, 0.24)
+    assert 0 < abs(data[0]).min() < 1e-90
+    value, gradient = program(name)(*data)
+    assert jnp.isfinite(value)
+    assert jnp.isfinite(gradient).all()
+
+
+def test_exponential_of_a_spike():
+    """A spike of the energy of a constant reaches 8 times its peak: exp(800) is none."""
+    spike = jnp.zeros_like(OBSERVED).at[5].set(1.0)
+    misfit = Wasserstein(DT, positive="exponential", scale=100.0)
+    value, gradient = jax.value_and_grad(misfit)(spike, jnp.ones_like(OBSERVED))
+    # All mass in one sample's time: its quantiles against those of even mass, over a 64th, which is the step.
+    quantile = 5.0 + (np.arange(64_000) + 0.5) / 64_000 - 64.0 * (np.arange(64_000) + 0.5) / 64_000
+    # The quadrature by the midpoint rule. Measured: 8e-11.
+    assert relative(value, 3.0 * DT**2 * np.mean(quantile**2)) < 1e-8
+    assert jnp.isfinite(gradient).all()
+
+
+@each
 def test_sums_over_traces(name):
     """The misfit is that of its traces alone, the others being zero in both; so are gradients."""
     value, gradient = program(name)(PREDICTED, OBSERVED)
@@ -142,10 +173,11 @@ def test_several_shots(name):
     """With shots in front, and mapped over shots."""
     shots = (jnp.stack([PREDICTED, OBSERVED]), jnp.stack([OBSERVED, PREDICTED]))
     total = sum(program(name)(*shot)[0] for shot in zip(*shots, strict=True))
-    mapped, one = jax.jit(lambda p, o: (jax.vmap(MISFITS[name])(p, o), MISFITS[name](p, o)))(*shots)
-    assert mapped.shape == (2,)
-    assert relative(mapped.sum(), total) < 1e-14
-    assert relative(one, total) < 1e-14
+    assert relative(jax.jit(MISFITS[name])(*shots), total) < 1e-14
+    if "Wasserstein" not in name:  # as long to compile as all of this
+        mapped = jax.jit(jax.vmap(MISFITS[name]))(*shots)
+        assert mapped.shape == (2,)
+        assert relative(mapped.sum(), total) < 1e-14
 
 
 @each
@@ -278,12 +310,11 @@ def test_graphs_by_sorting():
 def test_a_shift_in_time():
     """A pulse that comes late: for l2 the cost has a maximum at half a period and falls again; for others it does not,
     and Wasserstein distance and travel time give the square of the shift."""
-    shifts = DT * np.arange(36)
+    shifts = 2 * DT * np.arange(18)
+    data, still = [pulses(0.06 + s, 0.06, 0.06) for s in shifts], pulses(0.06, 0.06, 0.06)
     cost = {}
     for name in ("l2", "Envelope", "Traveltime", "Wasserstein, square", "SlicedGraphSpace"):
-        cost[name] = np.array(
-            [program(name)(pulses(0.06 + s, 0.06, 0.06), pulses(0.06, 0.06, 0.06))[0] for s in shifts]
-        )
+        cost[name] = np.array([program(name)(x, still)[0] for x in data])
     top = cost["l2"].argmax()
     assert abs(shifts[top] - PERIOD / 2) < 2 * DT
     assert cost["l2"][2 * top] < 0.7 * cost["l2"][top]
