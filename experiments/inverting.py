@@ -25,6 +25,7 @@ import jaxfwi as jf
 
 Array = np.ndarray
 Models = dict[str, Array]  # by the name of the parameter
+STRENGTH = 1e4  # of the sources: with weaker ones the gradients would not stand above the 1e-8 that Adam adds to them
 PARTS = {"upper": (0.0, 0.376), "middle": (0.376, 0.711), "lower": (0.711, 1.0)}  # of the depth below the sea bed
 
 
@@ -169,7 +170,7 @@ def acquisition(case: Case, staggered: bool = False, **options: Any) -> tuple[jf
         source_z=case.depth,
         receiver_x=columns * case.spacing,
         receiver_z=case.depth,
-        wavelet=jf.ricker(grid, case.frequency),
+        wavelet=STRENGTH * jf.ricker(grid, case.frequency),
     )
     return jf.Simulator(grid, case.order, jf.CPML(20), **options), survey
 

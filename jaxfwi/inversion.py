@@ -356,6 +356,8 @@ class _Driver:
                 "or multiply the misfit by a large number for optimisers that see its scale, as L-BFGS.",
                 stacklevel=2,
             )
+        if i == 0:
+            _check_adam(optimizer_state, gradient, new, numbers)
         unknowns = eqx.combine(new, rest)
         return InversionState(
             int(state.iteration) + 1, number, unknowns, model, value, penalty, gradient, optimizer_state, first
@@ -458,6 +460,23 @@ def _check_memory_of_gradients(stage: Stage, survey: Survey, numbers: Any, which
             "(jf.Encoding(renew=...)), or an optimizer as optax.adam.",
             stacklevel=3,
         )
+
+
+def _check_adam(optimizer_state: Any, gradient: Any, new: Any, old: Any) -> None:
+    """Adam's first step is its rate in every cell, unless its epsilon is of the size of the gradient."""
+    states = jax.tree.leaves(optimizer_state, is_leaf=lambda x: isinstance(x, optax.ScaleByAdamState))
+    if not any(isinstance(x, optax.ScaleByAdamState) for x in states):
+        return
+    for slope, a, b in zip(*map(jax.tree.leaves, (gradient, new, old)), strict=True):
+        step, largest = np.abs(np.asarray(a) - np.asarray(b)), float(np.abs(np.asarray(slope)).max())
+        if 0 < largest < 1e-5 and step.max() > 0 and np.median(step[step > 0]) < 0.5 * step.max():
+            warnings.warn(
+                f"the gradient is {largest:.2g} at most, where Adam adds an epsilon of 1e-8 to it by default: steps "
+                "are shorter than the learning rate where the gradient is small. Multiply wavelet and data by a large "
+                "number, or give a smaller eps.",
+                stacklevel=2,
+            )
+            return
 
 
 def _filtered(stage: Stage, simulator: Simulator) -> Any:

@@ -317,3 +317,11 @@ def test_a_diverging_misfit_stops_it_with_stage_and_cause(shots):  # noqa: F811
         pytest.raises(FloatingPointError, match=r"iteration \d \(second\): the misfit has grown .* learning rate"),
     ):
         run(shots, jf.Acoustic(vp=TRUE.vp + 1.0), stages=stages)
+
+
+def test_gradients_below_adams_epsilon_are_told(shots):  # noqa: F811
+    survey, observed = shots
+    weak = jf.Survey(survey.source, survey.receiver, 1e-3 * survey.wavelet), 1e-3 * observed
+    with pytest.warns(UserWarning, match=r"gradient is .*e-1\d at most, where Adam adds an epsilon of 1e-8"):
+        run(weak, optimizer=optax.adam(5.0), iterations=1)
+    run(weak, optimizer=optax.adam(5.0, eps=1e-20), iterations=1)  # says nothing
