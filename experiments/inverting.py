@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from matplotlib.figure import Figure
 from scipy.ndimage import gaussian_filter
@@ -370,8 +371,13 @@ def compare_data(
 
 
 def finish(results: common.Results, figures: dict[str, Any]) -> None:
-    """Write ``summary.json`` and print its table and the figures' paths."""
+    """Write ``summary.json`` and print its table and the figures' paths. Of several inversions, `figures` holds those
+    of each by its label; they stand side by side in the table."""
     results.write_json("summary.json", {"environment": common.environment(), **figures})
-    print(common.table(["", "value"], [[name, f"{value:.4g}"] for name, value in figures.items()]))
+    several = all(isinstance(column, dict) for column in figures.values())
+    columns = figures if several else {"value": figures}
+    names = dict.fromkeys(name for column in columns.values() for name in column)
+    rows = [[name, *(f"{c[name]:.4g}" if name in c else "" for c in columns.values())] for name in names]
+    print(common.table(["", *columns], rows))
     for path in sorted(results.path("figures").glob("*.png")):
         print(path)
