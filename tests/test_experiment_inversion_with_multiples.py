@@ -1,4 +1,4 @@
-"""The inversion with multiples end to end, at a size that takes seconds, as a user would run it on a model of theirs."""
+"""The inversion with multiples end to end, at a size that takes seconds, on a model of the user."""
 
 import json
 import subprocess
