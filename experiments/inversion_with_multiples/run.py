@@ -62,7 +62,7 @@ MAIN = "modelled"  # the run whose result is final_vp.npy
 # 3 Hz; and weaken them towards 0 Hz, the more the shallower. Five shots to a super-shot rather than ten: multiples
 # prolong every shot and with it the cross-talk.
 PRESETS = {
-    "tiny": Case((40, 90), 60.0, shots=6, iterations=(2, 2), rates=(20.0, 20.0), scales=(3.0, 0.0),
+    "tiny": Case((40, 90), 60.0, shots=6, iterations=(4,), rates=(20.0,), scales=(0.0,),
                  shots_per_iteration=3, margin=600.0, depth=60.0, frequency=2.5, duration=2.0),
     "quick": Case((70, 225), 50.0, shots=45, iterations=(30,) * 3, rates=(20.0,) * 3, scales=(1.5, 3.0, 0.0),
                   shots_per_iteration=5, depth=100.0, frequency=3.0),
