@@ -388,8 +388,13 @@ def compare_data(
 
 
 def finish(results: common.Results, figures: dict[str, Any]) -> None:
-    """Write ``summary.json`` and print its table and the figures' paths."""
+    """Write ``summary.json`` and print its table and the figures' paths. Of several inversions, `figures` holds those
+    of each by its label; they stand side by side in the table."""
     results.write_json("summary.json", {"environment": common.environment(), **figures})
-    print(common.table(["", "value"], [[name, f"{value:.4g}"] for name, value in figures.items()]))
+    several = all(isinstance(column, dict) for column in figures.values())
+    columns = figures if several else {"value": figures}
+    names = dict.fromkeys(name for column in columns.values() for name in column)
+    rows = [[name, *(f"{c[name]:.4g}" if name in c else "" for c in columns.values())] for name in names]
+    print(common.table(["", *columns], rows))
     for path in sorted(results.path("figures").glob("*.png")):
         print(path)
