@@ -106,7 +106,7 @@ def invert(case: Case, results: common.Results) -> None:
             bounds=(jf.Acoustic(vp=case.slowest), jf.Acoustic(vp=case.fastest)),
             devices=1,  # that computes the one super-shot
         )
-        inverting.follow(inversion, results, case, scene, stages, {"optimizer": "adam"}, label)
+        inverting.follow(inversion, results, case, scene, stages, label)
     results.write_array("final_vp.npy", np.load(results.path(f"final_vp_{MAIN}.npy")))
 
 
