@@ -347,7 +347,9 @@ def draw_models(results: common.Results, case: Case, scene: Scene, final: Models
     """``result_vp.png`` and so on: true model, start and result on one scale, and their errors."""
     for name in scene.true:
         images = {"true": scene.true[name], "start": scene.start[name], "result": final[name]}
-        figure = jf.plot.compare(images, case.spacing, difference_to="true", symmetric=False, label=f"{name} (m/s)")
+        rock = scene.true[name][~scene.fixed]
+        options = {"clim": (float(rock.min()), float(rock.max())), "label": f"{name} (m/s)"}
+        figure = jf.plot.compare(images, case.spacing, difference_to="true", **options)
         results.write_figure(f"result_{name}{suffix}", figure)
 
 
