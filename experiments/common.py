@@ -249,6 +249,7 @@ def draw_residuals(
     receiver_x: NDArray[Any],
     frequency: float,
     name: str = "data",
+    what: str = "the middle shot",
 ) -> None:
     """``<name>.png``: one shot's observed data, and what start and result leave of them, on one scale."""
     limit = float(np.percentile(np.abs(gathers["observed"]), 98))
@@ -260,7 +261,7 @@ def draw_residuals(
     figure = Figure(figsize=(12, 5), layout="constrained")
     for ax, (title, data) in zip(figure.subplots(1, 3, sharey=True), panels.items(), strict=True):
         jf.plot.gather(data[..., 0], dt, ax, receiver_x=receiver_x, title=title, clim=(-limit, limit))
-    figure.suptitle(f"the middle shot at {frequency:g} Hz, one scale (98th percentile of the observed)")
+    figure.suptitle(f"{what} at {frequency:g} Hz, one scale (98th percentile of the observed)")
     results.write_figure(name, figure)
 
 
@@ -276,7 +277,9 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     return "\n".join([lines[0], f"|{rule}|", *lines[1:]])
 
 
-def load_model(path: Path, option: str, ndim: int = 2, shape: tuple[int, ...] | None = None) -> NDArray[np.float32]:
+def load_model(
+    path: Path, option: str, ndim: int = 2, shape: tuple[int, ...] | None = None, zeros: bool = False
+) -> NDArray[np.float32]:
     """A user's model, in m/s or any positive unit, from a ``.npy`` file.
 
     Args:
@@ -284,6 +287,7 @@ def load_model(path: Path, option: str, ndim: int = 2, shape: tuple[int, ...] | 
         option: the command line's name for it, such as ``"--vp"``, for messages.
         ndim: the axes it must have.
         shape: the shape it must have, where another file has set that.
+        zeros: whether cells may be 0, as the S-wave velocity is in water.
 
     Returns:
         The model in float32.
@@ -301,8 +305,9 @@ def load_model(path: Path, option: str, ndim: int = 2, shape: tuple[int, ...] | 
     model = model.astype(np.float32)
     if not np.isfinite(model).all():
         raise UserError(f"{option}: {path} has {np.sum(~np.isfinite(model))} cells that are NaN or infinite.")
-    if not (model > 0).all():
-        raise UserError(f"{option}: {path} must be positive everywhere; its smallest value is {model.min():g}.")
+    if not ((model >= 0) if zeros else (model > 0)).all():
+        wanted = "must not be negative" if zeros else "must be positive everywhere"
+        raise UserError(f"{option}: {path} {wanted}; its smallest value is {model.min():g}.")
     if shape is not None and model.shape != shape:
         raise UserError(f"{option}: {path} has shape {model.shape}, the model beside it {shape}.")
     return model
@@ -327,7 +332,11 @@ class ModelOptions(Protocol):
 
 
 def true_and_start(
-    options: ModelOptions, shape: tuple[int, int], spacing: float, smoothing: float | None
+    options: ModelOptions,
+    shape: tuple[int, int],
+    spacing: float,
+    smoothing: float | None,
+    water_depth: float | None = None,
 ) -> tuple[NDArray[np.float32], NDArray[np.float32], float]:
     """The true and the starting velocity, and the metres between their cells: of the user's files, or our own.
 
@@ -336,11 +345,12 @@ def true_and_start(
         shape, spacing: of the Marmousi-like section where no file is given.
         smoothing: standard deviation in metres of the Gaussian that makes the start where no file is given; None for
             one that is linear in depth below the sea bed.
+        water_depth: of the Marmousi-like section, metres; by default 9 % of its depth.
     """
     if options.vp is None:
         if options.spacing is not None or options.start is not None:
             raise UserError("--spacing and --start go with a model of your own: give --vp FILE too.")
-        true = jf.models.marmousi_like(shape, spacing).astype(np.float32)
+        true = jf.models.marmousi_like(shape, spacing, water_depth=water_depth).astype(np.float32)
     else:
         spacing = check_spacing(options.spacing)
         true = load_model(options.vp, "--vp")

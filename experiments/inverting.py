@@ -66,6 +66,7 @@ class Case:
     margin: float = 1000.0  # on either side, without shots and receivers, where no error is measured
     depth: float = 40.0  # of shots and receivers
     frequency: float = 5.0  # of the Ricker wavelet, Hz
+    water_depth: float | None = None  # of the section, where no file is given; by default 9 % of its depth
     duration: float = 4.0  # of the records, s
     order: int = 4
     slowest: float = 0.0  # bounds of the inversion, m/s, set by stage make: the models' extremes and 5 % more
@@ -89,6 +90,7 @@ class Case:
 
 
 C = TypeVar("C", bound=Case)
+G = TypeVar("G", bound=Options)
 
 
 @dataclass(frozen=True)
@@ -110,52 +112,70 @@ class Scene:
         }
 
 
-def run(options: Options, presets: dict[str, C], stages: dict[str, Callable[[C, common.Results], None]]) -> None:
-    """The stages that the command line asks for: `stages` come after make."""
+def run(
+    options: G,
+    presets: dict[str, C],
+    stages: dict[str, Callable[[C, common.Results], None]],
+    more_models: Callable[[G, Array, Array], Models] | None = None,
+) -> None:
+    """The stages that the command line asks for: `stages` come after make. ``more_models(options, true, start)`` are
+    the models beside these two of the P-wave velocity, such as ``{"true_vs": ..., "start_vs": ...}``."""
     results = common.Results(options.out)
     common.use_compilation_cache(results.folder.parent / ".jax_cache")
-    given = [f"--{name}" for name in ("preset", "vp", "start", "spacing") if getattr(options, name) is not None]
+    settings = {f.name: getattr(options, f.name) for f in dataclasses.fields(options) if f.name not in ("out", "stage")}
+    given = [f"--{name.replace('_', '-')}" for name, value in settings.items() if value is not None]
     if options.stage not in ("make", "all") and given:
         raise common.UserError(f"stage {options.stage} has its settings from stage make: leave out {given[0]}.")
     case = presets[options.preset or "quick"]
     with common.user_errors():
         if options.stage in ("make", "all"):
-            make(options, case, results)
+            make(options, case, results, more_models)
         for name, stage in stages.items():
             if options.stage in (name, "all"):
                 stage(common.read_config(results, type(case)), results)
 
 
-def make(options: Options, case: Case, results: common.Results) -> None:
+def make(
+    options: G,
+    case: Case,
+    results: common.Results,
+    more_models: Callable[[G, Array, Array], Models] | None = None,
+) -> None:
     """The true and the starting model, and the resolved configuration. What an interrupted run of the same has left
     stays, so that it goes on; what a finished one has left goes."""
-    true, start, spacing = common.true_and_start(options, case.shape, case.spacing, smoothing=None)
+    true, start, spacing = common.true_and_start(options, case.shape, case.spacing, None, case.water_depth)
+    models = {"true_vp": true, "start_vp": start, **(more_models(options, true, start) if more_models else {})}
     slowest, fastest = min(true.min(), start.min()), max(true.max(), start.max())
     case = dataclasses.replace(
         case, shape=true.shape, spacing=spacing, slowest=0.95 * float(slowest), fastest=1.05 * float(fastest)
     )
-    config = {"preset": options.preset or "quick", "vp_file": options.vp, "start_file": options.start}
-    config = {**config, **dataclasses.asdict(case)}
+    files = {
+        f"{name}_file": value for name, value in vars(options).items() if isinstance(value, Path) and name != "out"
+    }
+    config = {"preset": options.preset or "quick", **files, **dataclasses.asdict(case)}
     left = results.path("config.json")
     interrupted = left.exists() and not results.path("summary.json").exists()
-    if interrupted and results.same_json("config.json", config) and _holds(results, "true_vp.npy", true):
+    if interrupted and results.same_json("config.json", config) and all(_holds(results, *m) for m in models.items()):
         return
     results.remove("metrics*.jsonl", "observed*.npy", "final_*.npy", "cost*.json", "summary.json", "figures/*.png")
     results.remove("checkpoints*/*", "true_*.npy", "start_*.npy")
-    results.write_array("true_vp.npy", true)
-    results.write_array("start_vp.npy", start)
+    for name, model in models.items():
+        results.write_array(f"{name}.npy", model)
     results.write_json("config.json", config)
 
 
 def _holds(results: common.Results, name: str, array: Array) -> bool:
-    path = results.path(name)
+    path = results.path(f"{name}.npy")
     return path.exists() and np.array_equal(np.load(path), array)
 
 
-def scene(results: common.Results, make_models: Callable[[Array], Models] = lambda vp: {"vp": vp}) -> Scene:
-    """The models of stage make; `make_models` gives all parameters of a P-wave velocity."""
-    true, start = (np.load(results.need(f"{name}_vp.npy", "make")) for name in ("true", "start"))
-    return Scene(make_models(true), make_models(start), common.fixed_cells(true))
+def scene(results: common.Results, *names: str) -> Scene:
+    """The models of stage make: of the P-wave velocity, or of all parameters of these names."""
+    true, start = (
+        {name: np.load(results.need(f"{when}_{name}.npy", "make")) for name in names or ("vp",)}
+        for when in ("true", "start")
+    )
+    return Scene(true, start, common.fixed_cells(true["vp"]))
 
 
 def acquisition(case: Case, staggered: bool = False, **options: Any) -> tuple[jf.Simulator, jf.Survey]:
@@ -344,7 +364,9 @@ def draw_models(results: common.Results, case: Case, scene: Scene, final: Models
     """``result_vp.png`` and so on: true model, start and result on one scale, and their errors."""
     for name in scene.true:
         images = {"true": scene.true[name], "start": scene.start[name], "result": final[name]}
-        figure = jf.plot.compare(images, case.spacing, difference_to="true", symmetric=False, label=f"{name} (m/s)")
+        rock = scene.true[name][~scene.fixed]
+        options = {"clim": (float(rock.min()), float(rock.max())), "label": f"{name} (m/s)"}
+        figure = jf.plot.compare(images, case.spacing, difference_to="true", **options)
         results.write_figure(f"result_{name}{suffix}", figure)
 
 
@@ -375,14 +397,21 @@ def compare_data(
     suffix: str = "",
     some: int = 5,
 ) -> dict[str, float]:
-    """``data.png``, of the middle shot, and the misfit of `some` shots in the models "start" and "result"."""
+    """``data.png``, of the middle shot, or ``data_vx.png`` and so on of receivers with several components; and the
+    misfit of `some` shots in the models "start" and "result"."""
     chosen = np.unique(np.linspace(0, len(survey) - 1, min(some, len(survey))).round().astype(int))
     middle = len(chosen) // 2
     data = np.stack([observed[i] for i in chosen])
     predicted = {k: np.asarray(jf.simulate(simulator, m, survey[chosen], devices=1)) for k, m in models.items()}
     gathers = {"observed": data[middle], **{name: x[middle] for name, x in predicted.items()}}
     receiver_x = np.asarray(survey.receiver[0, :, 1])
-    common.draw_residuals(results, gathers, simulator.grid.dt, receiver_x, case.frequency, f"data{suffix}")
+    fields = simulator.fields(type(models["start"]))[1]
+    for i, field in enumerate(fields):
+        name, what = (
+            (f"data_{field}", f"{field} of the middle shot") if len(fields) > 1 else ("data", "the middle shot")
+        )
+        of_field = {k: x[..., i : i + 1] for k, x in gathers.items()}
+        common.draw_residuals(results, of_field, simulator.grid.dt, receiver_x, case.frequency, f"{name}{suffix}", what)
     misfits = {name: float(jf.misfits.l2(jnp.asarray(x), jnp.asarray(data))) for name, x in predicted.items()}
     return {"data misfit, end / start": misfits["result"] / misfits["start"]}
 

@@ -1,0 +1,167 @@
+"""Source-encoded elastic inversion: P- and S-wave velocities of the particle velocities that ten shots at once give."""
+
+import dataclasses
+import functools
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import jax
+
+import common
+
+jax.config.update("jax_num_cpu_devices", common.cores())
+
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+import inverting
+import jaxfwi as jf
+from inverting import Case, Models, Scene
+
+DENSITY = 2000.0  # kg/m3, of water too, where no file is given
+RATIO = 1.73  # of P- to S-wave velocity in rock, where no file is given
+FORCE = 1e10  # N/m, at the wavelet's peak: of 1 N/m the gradients would be too small for Adam and single precision
+
+
+@dataclass(frozen=True)
+class Options(inverting.Options):
+    """Source-encoded elastic inversion: every iteration sums shots to one super-shot with random signs."""
+
+    out: Path = Path("runs/source_encoding_elastic")
+    """The output folder."""
+    vs: Path | None = None
+    """A .npy file with the true S-wave velocity in m/s, 0 in water; by default vp / 1.73 in rock."""
+    rho: Path | None = None
+    """A .npy file with the density in kg/m3, which is known; by default 2000 everywhere."""
+    start_vs: Path | None = None
+    """A .npy file with the starting S-wave velocity; by default the starting model's vp / 1.73 in rock."""
+
+
+@dataclass(frozen=True)
+class ElasticCase(Case):
+    """What is computed; `rates` are those of vp."""
+
+    vs_rates: tuple[float, ...] = ()  # Adam's first step in each scale, m/s
+
+
+PRESETS = {
+    "tiny": ElasticCase((34, 68), 70.0, shots=6, iterations=(3,), rates=(20.0,), vs_rates=(12.0,), scales=(2.0,),
+                        shots_per_iteration=3, margin=700.0, depth=70.0, frequency=1.5, duration=2.5),
+    "quick": ElasticCase((60, 160), 50.0, shots=31, iterations=(10, 15, 20, 20), rates=(40.0, 30.0, 20.0, 20.0),
+                         vs_rates=(12.0,) * 4, scales=(1.5, 2.5, 4.0, 0.0), margin=500.0, depth=50.0, frequency=3.0,
+                         order=8, water_depth=480.0),
+    "half": ElasticCase((87, 281), 40.0, shots=93, iterations=(50,) * 4, rates=(20.0,) * 4, vs_rates=(12.0,) * 4,
+                        frequency=4.0, order=8, water_depth=480.0),
+    "full": ElasticCase((173, 561), 20.0, shots=93, iterations=(50,) * 4, rates=(20.0,) * 4, vs_rates=(12.0,) * 4,
+                        water_depth=480.0),
+}  # fmt: skip
+
+
+def main(options: Options) -> None:
+    stages = {"model": model_data, "invert": invert, "compare": compare}
+    inverting.run(options, PRESETS, stages, shear_and_density)
+
+
+def shear_and_density(options: Options, true: np.ndarray, start: np.ndarray) -> Models:
+    """S-wave velocities, true and to start from, and the density."""
+    for name in ("vs", "rho", "start_vs"):
+        if getattr(options, name) is not None and options.vp is None:
+            raise common.UserError(f"--{name.replace('_', '-')} goes with a model of your own: give --vp FILE too.")
+    water = jf.models.water_mask(true)
+    models = {"true_vs": np.where(water, 0.0, true / RATIO).astype(np.float32)}
+    if options.vs is not None:
+        models["true_vs"] = common.load_model(options.vs, "--vs", shape=true.shape, zeros=True)
+    models["start_vs"] = np.where(common.fixed_cells(true), models["true_vs"], start / RATIO).astype(np.float32)
+    if options.start_vs is not None:
+        models["start_vs"] = common.load_model(options.start_vs, "--start-vs", shape=true.shape, zeros=True)
+    for option, vs in (("--vs", models["true_vs"]), ("--start-vs", models["start_vs"])):
+        if (vs[~water] == 0).any():
+            raise common.UserError(
+                f"{option}: the S-wave velocity is 0 in {np.sum(vs[~water] == 0)} cells below the sea, where an "
+                "inversion cannot change it; the sea is where --vp is at most 1500 m/s from the top down."
+            )
+    density = np.full_like(true, DENSITY)
+    if options.rho is not None:
+        density = common.load_model(options.rho, "--rho", shape=true.shape)
+    return {**models, "true_rho": density}
+
+
+def scene_of(results: common.Results) -> tuple[Scene, jax.Array]:
+    """The velocities and the density."""
+    return inverting.scene(results, "vp", "vs"), jnp.asarray(np.load(results.need("true_rho.npy", "make")))
+
+
+def elastic(models: Models, rho: jax.Array) -> jf.Elastic:
+    return jf.Elastic(vp=jnp.asarray(models["vp"]), vs=jnp.asarray(models["vs"]), rho=rho)
+
+
+def admissible(model: jf.Elastic) -> jf.Elastic:
+    """The model with vs at most 0.7 vp, which is a Poisson's ratio above 0: vp and vs step on their own."""
+    return jf.Elastic(vp=model.vp, vs=jnp.minimum(model.vs, 0.7 * model.vp), rho=model.rho)
+
+
+def acquisition(case: ElasticCase) -> tuple[jf.Simulator, jf.Survey]:
+    """Vertical forces, which in water send P waves, and receivers of the particle velocity."""
+    fields = {"source_fields": ("vz",), "receiver_fields": ("vx", "vz")}
+    simulator, survey = inverting.acquisition(case, staggered=True, **fields)
+    return simulator, dataclasses.replace(survey, wavelet=FORCE * survey.wavelet)
+
+
+def model_data(case: ElasticCase, results: common.Results) -> None:
+    """The observed data."""
+    scene, rho = scene_of(results)
+    simulator, survey = acquisition(case)
+    inverting.observe(results, "observed.npy", simulator, elastic(scene.true, rho), survey)
+
+
+def invert(case: ElasticCase, results: common.Results) -> None:
+    """Scale by scale, each from the model that the one before ended on."""
+    scene, rho = scene_of(results)
+    simulator, survey = acquisition(case)
+    vs = np.stack([scene.true["vs"], scene.start["vs"]])[:, ~scene.fixed]
+    lower = jf.Elastic(vp=case.slowest, vs=0.95 * float(vs.min()), rho=0.0)  # S waves stay long enough for the grid
+    upper = jf.Elastic(vp=case.fastest, vs=1.05 * float(vs.max()), rho=np.inf)
+    inversion = functools.partial(
+        jf.invert,
+        simulator,
+        elastic(scene.start, rho),
+        survey,
+        np.load(results.need("observed.npy", "model"), mmap_mode="r"),
+        to_model=admissible,
+        encoding=jf.Encoding(),
+        mask=jf.Elastic(vp=~scene.fixed, vs=~scene.fixed, rho=np.zeros_like(scene.fixed)),
+        bounds=(lower, upper),
+        devices=1,  # that computes the one super-shot
+    )
+
+    def optimizer(scale: int) -> optax.GradientTransformation:
+        """An Adam for each velocity; the density is known."""
+        steps = {"vp": optax.adam(case.rates[scale]), "vs": optax.adam(case.vs_rates[scale])}
+        return optax.partition({**steps, "rho": optax.set_to_zero()}, jf.Elastic(vp="vp", vs="vs", rho="rho"))
+
+    inverting.follow(
+        inversion, results, case, scene, inverting.scales(case, optimizer), {"optimizer": "adam of vp and of vs"}
+    )
+
+
+def compare(case: ElasticCase, results: common.Results) -> None:
+    """Figures, the table and summary.json."""
+    scene, rho = scene_of(results)
+    simulator, survey = acquisition(case)
+    final = {name: np.load(results.need(f"final_{name}.npy", "invert")) for name in scene.true}
+    observed = np.load(results.need("observed.npy", "model"), mmap_mode="r")
+    metrics = results.metrics()
+    figures = inverting.figures_of(case, scene, final, metrics, results.read_json("cost.json"))
+    models: dict[str, jf.WaveEquation] = {"start": elastic(scene.start, rho), "result": elastic(final, rho)}
+    figures |= inverting.compare_data(results, case, simulator, survey, observed, models)
+    inverting.draw_models(results, case, scene, final)
+    inverting.draw_errors(results, {"": metrics}, scene, scene.errors(case, scene.start))
+    inverting.finish(results, figures)
+
+
+if __name__ == "__main__":
+    common.main(main, Options)
