@@ -108,7 +108,7 @@ def acquisition(case: ElasticCase) -> tuple[jf.Simulator, jf.Survey]:
     """Vertical forces, which in water send P waves, and receivers of the particle velocity."""
     fields = {"source_fields": ("vz",), "receiver_fields": ("vx", "vz")}
     simulator, survey = inverting.acquisition(case, staggered=True, **fields)
-    return simulator, dataclasses.replace(survey, wavelet=FORCE * survey.wavelet)
+    return simulator, dataclasses.replace(survey, wavelet=FORCE / inverting.STRENGTH * survey.wavelet)
 
 
 def model_data(case: ElasticCase, results: common.Results) -> None:
@@ -143,9 +143,7 @@ def invert(case: ElasticCase, results: common.Results) -> None:
         steps = {"vp": optax.adam(case.rates[scale]), "vs": optax.adam(case.vs_rates[scale])}
         return optax.partition({**steps, "rho": optax.set_to_zero()}, jf.Elastic(vp="vp", vs="vs", rho="rho"))
 
-    inverting.follow(
-        inversion, results, case, scene, inverting.scales(case, optimizer), {"optimizer": "adam of vp and of vs"}
-    )
+    inverting.follow(inversion, results, case, scene, inverting.scales(case, optimizer))
 
 
 def compare(case: ElasticCase, results: common.Results) -> None:
