@@ -135,7 +135,7 @@ def make(options: Options, case: Case, results: common.Results) -> None:
     if interrupted and results.same_json("config.json", config) and _holds(results, "true_vp.npy", true):
         return
     results.remove("metrics*.jsonl", "observed*.npy", "final_*.npy", "cost*.json", "summary.json", "figures/*.png")
-    results.remove("checkpoints*/*", "true_*.npy", "start_*.npy")
+    results.remove("checkpoints*/*", "true_*.npy", "start_*.npy", "residual*.npy")
     results.write_array("true_vp.npy", true)
     results.write_array("start_vp.npy", start)
     results.write_json("config.json", config)
@@ -358,7 +358,8 @@ def compare_data(
     suffix: str = "",
     some: int = 5,
 ) -> dict[str, float]:
-    """``data.png``, of the middle shot, and the misfit of `some` shots in the models "start" and "result"."""
+    """``data.png``, of the middle shot, and the misfit of `some` shots in the models "start" and "result". What the
+    result leaves of the middle shot is kept as ``residual.npy``."""
     chosen = np.unique(np.linspace(0, len(survey) - 1, min(some, len(survey))).round().astype(int))
     middle = len(chosen) // 2
     data = np.stack([observed[i] for i in chosen])
@@ -366,6 +367,7 @@ def compare_data(
     gathers = {"observed": data[middle], **{name: x[middle] for name, x in predicted.items()}}
     receiver_x = np.asarray(survey.receiver[0, :, 1])
     common.draw_residuals(results, gathers, simulator.grid.dt, receiver_x, case.frequency, f"data{suffix}")
+    results.write_array(f"residual{suffix}.npy", gathers["observed"] - gathers["result"])
     misfits = {name: float(jf.misfits.l2(jnp.asarray(x), jnp.asarray(data))) for name, x in predicted.items()}
     return {"data misfit, end / start": misfits["result"] / misfits["start"]}
 
