@@ -158,7 +158,7 @@ def make(
     if interrupted and results.same_json("config.json", config) and all(_holds(results, *m) for m in models.items()):
         return
     results.remove("metrics*.jsonl", "observed*.npy", "final_*.npy", "cost*.json", "summary.json", "figures/*.png")
-    results.remove("checkpoints*/*", "true_*.npy", "start_*.npy")
+    results.remove("checkpoints*/*", "true_*.npy", "start_*.npy", "residual*.npy")
     for name, model in models.items():
         results.write_array(f"{name}.npy", model)
     results.write_json("config.json", config)
@@ -398,7 +398,8 @@ def compare_data(
     some: int = 5,
 ) -> dict[str, float]:
     """``data.png``, of the middle shot, or ``data_vx.png`` and so on of receivers with several components; and the
-    misfit of `some` shots in the models "start" and "result"."""
+    misfit of `some` shots in the models "start" and "result". What the result leaves of the middle shot is kept as
+    ``residual.npy``."""
     chosen = np.unique(np.linspace(0, len(survey) - 1, min(some, len(survey))).round().astype(int))
     middle = len(chosen) // 2
     data = np.stack([observed[i] for i in chosen])
@@ -412,6 +413,7 @@ def compare_data(
         )
         of_field = {k: x[..., i : i + 1] for k, x in gathers.items()}
         common.draw_residuals(results, of_field, simulator.grid.dt, receiver_x, case.frequency, f"{name}{suffix}", what)
+    results.write_array(f"residual{suffix}.npy", gathers["observed"] - gathers["result"])
     misfits = {name: float(jf.misfits.l2(jnp.asarray(x), jnp.asarray(data))) for name, x in predicted.items()}
     return {"data misfit, end / start": misfits["result"] / misfits["start"]}
 

@@ -62,7 +62,7 @@ MAIN = "modelled"  # the run whose result is final_vp.npy
 # 3 Hz; and weaken them towards 0 Hz, the more the shallower. Five shots to a super-shot rather than ten: multiples
 # prolong every shot and with it the cross-talk.
 PRESETS = {
-    "tiny": Case((40, 90), 60.0, shots=6, iterations=(4,), rates=(20.0,), scales=(0.0,),
+    "tiny": Case((40, 90), 60.0, shots=5, iterations=(4,), rates=(20.0,), scales=(0.0,),
                  shots_per_iteration=3, margin=600.0, depth=60.0, frequency=2.5, duration=2.0),
     "quick": Case((70, 225), 50.0, shots=45, iterations=(30,) * 3, rates=(20.0,) * 3, scales=(1.5, 3.0, 0.0),
                   shots_per_iteration=5, depth=100.0, frequency=3.0),
@@ -138,8 +138,9 @@ def compare(case: Case, results: common.Results) -> None:
         figures[label]["multiples in the middle shot, % of the rest (L2)"] = 100.0 * multiples / ghosted
     draw_models(results, case, scene, final)
     draw_convergence(results, metrics, scene.errors(case, scene.start))
-    draw_data(results, case, parts)
-    draw_residuals(results, case, final, middle)
+    limit = float(np.percentile(np.abs(parts["with a free surface"]), 97))
+    draw_data(results, case, parts, limit)
+    draw_residuals(results, case, limit)
     inverting.finish(results, figures)
 
 
@@ -213,24 +214,16 @@ def draw_convergence(results: common.Results, metrics: dict[str, list], start: d
     results.write_figure("convergence", figure)
 
 
-def draw_data(results: common.Results, case: Case, parts: dict[str, Array]) -> None:
+def draw_data(results: common.Results, case: Case, parts: dict[str, Array], limit: float) -> None:
     """``data.png``: the middle shot by parts, on one scale."""
     title = "the middle shot, observed, and what the free surface adds"
-    _draw_gathers(results, "data", case, parts, _scale(parts["with a free surface"]), title)
+    _draw_gathers(results, "data", case, parts, limit, title)
 
 
-def draw_residuals(results: common.Results, case: Case, final: dict[str, Models], middle: dict[str, Array]) -> None:
+def draw_residuals(results: common.Results, case: Case, limit: float) -> None:
     """``residuals.png``: what the three results leave of the middle shot, on the scale of ``data.png``."""
-    left = {}
-    for label, run in RUNS.items():
-        simulator, survey = inverting.acquisition(case, free_surface=run.in_inversion)
-        predicted = jf.simulate(simulator, acoustic(final[label]["vp"]), survey[[len(survey) // 2]], devices=1)
-        left[label] = middle[run.observed] - np.asarray(predicted)[0]
-    _draw_gathers(results, "residuals", case, left, _scale(middle[FREE]), "the middle shot, observed - result")
-
-
-def _scale(data: Array) -> float:
-    return float(np.percentile(np.abs(data), 97))
+    left = {label: np.load(results.path(f"residual_{label}.npy")) for label in RUNS}
+    _draw_gathers(results, "residuals", case, left, limit, "the middle shot, observed - result")
 
 
 def _draw_gathers(
