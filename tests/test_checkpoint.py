@@ -48,19 +48,19 @@ STAGES = [
 ]
 
 
-@pytest.mark.parametrize("left_after", [1, 2, 3])
-def test_goes_on_from_a_checkpoint_bit_for_bit(shots, tmp_path, left_after):  # noqa: F811
+def test_goes_on_from_a_checkpoint_bit_for_bit(shots, tmp_path):  # noqa: F811
     """In the midst of a stage and between two, with optimiser states of other structure, one of them in bfloat16."""
     whole = run(shots, tmp_path / "whole", stages=STAGES)
     assert [(s.iteration, s.stage) for s in whole] == [(1, 0), (2, 0), (3, 1), (4, 1), (5, 1)]
-    options = {"stages": STAGES, "shots_per_iteration": 2}
-    checkpoints = jf.Checkpoints(tmp_path / "cut")
-    stopping_after(jf.invert(SIMULATOR, START, *shots, checkpoints=checkpoints, **options), left_after)
-    rest = run(shots, tmp_path / "cut", stages=STAGES)
-    assert [s.iteration for s in rest] == list(range(left_after, 6))  # the saved one is yielded first
-    for a, b in zip(whole[left_after - 1 :], rest, strict=True):
-        assert_same(a, b)
-    (again,) = run(shots, tmp_path / "cut", stages=STAGES)  # after the end, the last state
+    for left_after in (1, 2, 3):
+        folder = tmp_path / f"left after {left_after}"
+        options = {"stages": STAGES, "shots_per_iteration": 2, "checkpoints": jf.Checkpoints(folder)}
+        stopping_after(jf.invert(SIMULATOR, START, *shots, **options), left_after)
+        rest = run(shots, folder, stages=STAGES)
+        assert [s.iteration for s in rest] == list(range(left_after, 6))  # the saved one is yielded first
+        for a, b in zip(whole[left_after - 1 :], rest, strict=True):
+            assert_same(a, b)
+    (again,) = run(shots, folder, stages=STAGES)  # after the end, the last state
     assert_same(again, whole[-1])
 
 

@@ -41,8 +41,14 @@ def acoustic():
     return SIMULATOR, TRUE, survey
 
 
-@pytest.mark.parametrize("make", [acoustic, elastic])
-@pytest.mark.parametrize("encoding", [jf.Encoding(), DELAYED, jf.Encoding(polarity=False, longest_delay=0.05)])
+@pytest.mark.parametrize(
+    ("make", "encoding"),
+    [
+        (acoustic, jf.Encoding()),
+        (acoustic, jf.Encoding(polarity=False, longest_delay=0.05)),
+        (elastic, DELAYED),
+    ],
+)
 def test_data_of_a_super_shot_are_the_coded_data_of_its_shots(make, encoding):
     """The promise by which encoding compares like with like; delays push a part of the data beyond the record's end."""
     simulator, model, survey = make()

@@ -86,12 +86,11 @@ def test_weights_multiply_both_data(shots):  # noqa: F811
     survey, observed = shots
     random = np.random.default_rng(0)
     predicted = jf.simulate(SIMULATOR, START, survey)
-    for shape in ((5, 120, 3, 1), (5, 1, 3, 1), (5, 1, 1, 1)):
+    for shape, misfit in (((5, 120, 3, 1), absolute), ((5, 1, 3, 1), jf.misfits.l2)):
         weights = random.random(shape)
-        for misfit in (jf.misfits.l2, absolute):
-            value, gradient = jf.misfit_and_gradient(SIMULATOR, misfit, START, survey, observed, weights=weights)
-            by_hand = sum(misfit(w * p, w * o) for w, p, o in zip(weights, predicted, observed, strict=True))
-            assert float(value) == pytest.approx(float(by_hand), rel=1e-12)  # measured: 2e-16
+        value, gradient = jf.misfit_and_gradient(SIMULATOR, misfit, START, survey, observed, weights=weights)
+        by_hand = sum(misfit(w * p, w * o) for w, p, o in zip(weights, predicted, observed, strict=True))
+        assert float(value) == pytest.approx(float(by_hand), rel=1e-12)  # measured: 2e-16
     # traces left out are as if they were not recorded
     kept = np.ones((5, 1, 3, 1))
     kept[:, :, 1] = 0.0
