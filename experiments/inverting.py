@@ -7,6 +7,7 @@ records of 4 s, a start that is linear in depth below the sea bed.
 
 import dataclasses
 import functools
+import json
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -271,11 +272,13 @@ def follow(
         begin = time.perf_counter()
         for state in invert(stages=stages, checkpoints=checkpoints):
             if before is None:  # the first one may be that of a checkpoint: what comes after it is not known any more
-                past = [m for m in results.metrics(log) if m["iteration"] < state.iteration]
-                results.write_text(log, "")
-                for line in past:
-                    results.add_metrics(log, **line)
+                past = [m for m in results.metrics(log) if m["iteration"] <= state.iteration]
+                results.write_text(log, "".join(json.dumps(line) + "\n" for line in past))
                 bar.update(len(past))
+                if past and past[-1]["iteration"] == state.iteration:
+                    before = {name: np.asarray(getattr(state.model, name)) for name in scene.true}
+                    begin = time.perf_counter()
+                    continue
             models = {name: np.asarray(getattr(state.model, name)) for name in scene.true}
             errors, now = scene.errors(case, models), time.perf_counter()
             stage = stages[state.stage]

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from jaxfwi.checks import whole
@@ -27,9 +28,11 @@ class Checkpoints:
     before stays and the inversion goes on. A file that cannot be read is passed over for the one before. Each is an
     ``.npz`` archive, whose arrays ``numpy.load`` opens too; several hosts need a folder that all of them see.
 
+    Observed data are compared by three shots of them: save them to a file once, rather than model them at each start.
+
     Args:
         folder: made if it is not there.
-        every: iterations from one to the next; the last state before an inversion ends or fails is saved too.
+        every: iterations from one to the next; the last state before an inversion ends, is left or fails is saved too.
         config: settings that a checkpoint must agree with, as JSON has them, beside those that `invert` compares by
             itself (grid, simulator, survey, data, start, stages, limits). What is in a function's inside, as a learning
             rate, it cannot see: name it here.
@@ -79,7 +82,7 @@ class Checkpoints:
     def save(self, state: Any, stage: int, iteration: int, described: Mapping[str, Any]) -> None:
         """Write a state, and remove those before the last two."""
         leaves = {_name(path): x for path, x in jax.tree.leaves_with_path(state)}
-        arrays = {name: np.asarray(x) for name, x in leaves.items() if _is_number(x)}
+        arrays = {name: _array(x) for name, x in leaves.items() if _is_number(x)}
         if jax.process_index() != 0:
             return
         header = json.dumps({"stage": stage, "iteration": iteration, "settings": self._settings(described)})
@@ -105,6 +108,13 @@ class Checkpoints:
             return
         for old in self._files()[:-2]:
             old.unlink(missing_ok=True)
+
+    def remove_after(self, iteration: int) -> None:
+        """Remove the checkpoints of later iterations."""
+        if jax.process_index() == 0:
+            for path in self._files():
+                if int(path.stem.removeprefix("iteration_")) > iteration:
+                    path.unlink(missing_ok=True)
 
     def _files(self) -> list[Path]:
         return sorted(self.folder.glob("iteration_*.npz"))
@@ -138,7 +148,7 @@ def fingerprint(tree: Any) -> str:
     digest = hashlib.blake2b(digest_size=8)
     for path, leaf in jax.tree.leaves_with_path(tree):
         if _is_number(leaf):
-            x = np.asarray(leaf)
+            x = _array(leaf)
             digest.update(f"{_name(path)} {x.dtype} {x.shape} ".encode())
             digest.update(np.ascontiguousarray(x).tobytes())
     return digest.hexdigest()
@@ -150,21 +160,33 @@ def _restored(path: Path, arrays: dict[str, np.ndarray], like: Any) -> Any:
     def read(place, leaf):
         if not _is_number(leaf):
             return leaf
-        x, dtype = arrays.get(_name(place)), np.asarray(leaf).dtype
-        if x is None or x.shape != np.shape(leaf):
+        x, expected = left.pop(_name(place), None), _array(leaf)
+        if x is None or x.shape != expected.shape:
             found = "nothing" if x is None else f"shape {x.shape}"
-            raise ValueError(
-                f"{path} is of another inversion: {_name(place)} has {found} there, {np.shape(leaf)} here. Give the "
-                "start, the stages and the optimizers it had, or choose another folder to start anew."
-            )
+            raise ValueError(f"{refused} {_name(place)} has {found} there, {expected.shape} here. {way}")
         # numpy's files know no bfloat16: they give back the bytes
-        return x.view(dtype) if x.dtype.kind == "V" else x
+        x = x.view(expected.dtype) if x.dtype.kind == "V" else x
+        return jax.random.wrap_key_data(jnp.asarray(x), impl=jax.random.key_impl(leaf)) if _is_key(leaf) else x
 
-    return jax.tree.map_with_path(read, like)
+    left, refused = dict(arrays), f"{path} is of another inversion:"
+    way = "Give the start, the stages and the optimizers it had, or choose another folder to start anew."
+    state = jax.tree.map_with_path(read, like)
+    if left:
+        raise ValueError(f"{refused} {next(iter(left))} is there, and nothing of that name here. {way}")
+    return state
 
 
 def _name(path: Any) -> str:
     return jax.tree_util.keystr(path).lstrip(".")
+
+
+def _array(x: Any) -> np.ndarray:
+    """A leaf as numpy has it; of random keys their words."""
+    return np.asarray(jax.random.key_data(x) if _is_key(x) else x)
+
+
+def _is_key(x: Any) -> bool:
+    return isinstance(x, jax.Array) and jnp.issubdtype(x.dtype, jax.dtypes.prng_key)
 
 
 def _is_number(x: Any) -> bool:

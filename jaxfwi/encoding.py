@@ -63,7 +63,7 @@ class Encoding:
         """The random codes of so many shots: signs, and delays in time steps of `dt` seconds, each ``(shots,)``."""
         of_signs, of_delays = jax.random.split(key)
         signs = jax.random.rademacher(of_signs, (shots,), jnp.int32) if self.polarity else jnp.ones(shots, jnp.int32)
-        return signs, jax.random.randint(of_delays, (shots,), 0, int(self.longest_delay / dt) + 1)
+        return signs, jax.random.randint(of_delays, (shots,), 0, int(self.longest_delay / dt + 1e-6) + 1)
 
     def __call__(self, key: Array, survey: Survey, observed: Any, dt: float) -> tuple[Survey, Array]:
         """One super-shot of all the shots given, and its data.

@@ -19,6 +19,7 @@ from jaxfwi import misfits
 from jaxfwi.checkpoint import Checkpoints, fingerprint
 from jaxfwi.checks import known, whole
 from jaxfwi.encoding import Encoding
+from jaxfwi.equations.base import WaveEquation
 from jaxfwi.layout import Aperture, Deal, Devices, Shots, check_finite, deal, is_array, rows_of
 from jaxfwi.objective import Objective, check_like, current_model, divided, masked, model_of
 from jaxfwi.shots import admit, check_observed, gradient_of, total
@@ -141,13 +142,15 @@ def invert(
         mask: like the unknowns, with numbers or booleans by which gradient and update are multiplied: 0 in cells to be
             left alone, as a water column.
         bounds: lower and upper limit, each None or like the unknowns, with arrays or numbers for leaves. Masked cells
-            may lie beyond.
+            may lie beyond. An update is cut to them; a line search does not see them, SciPy's L-BFGS-B by
+            `FlatObjective` does.
         divergence: stops where the misfit exceeds so many times that of the stage's first iteration; None never does.
         batch, devices, aperture, domains: as for `misfit_and_gradient`; an optimiser's line search is a program of its
             own.
         resume: a state yielded before, to go on from; `start` then only says what to expect.
         checkpoints: a folder to save states in and, if it has one, to go on from: the first state yielded is then the
-            one that was saved. An inversion that was killed ends bit for bit as if it had not been.
+            one that was saved. An inversion that was killed ends bit for bit as if it had not been. One that has ended
+            can be made longer, by more iterations in its last stage.
 
     Yields:
         `InversionState` after each iteration.
@@ -156,8 +159,8 @@ def invert(
         ValueError: before the first iteration for input that cannot be simulated, masks or bounds of another shape,
             encoding of shots with different receivers, or a checkpoint of another inversion; in a later one if the
             update has made a model that is not finite or cannot be simulated.
-        FloatingPointError: if misfit or gradient are not finite or the misfit diverges, naming the iteration. The last
-            good state has been saved then, if there are `checkpoints`.
+        FloatingPointError: if misfit or gradient are not finite or the misfit diverges, naming the iteration. If there
+            are `checkpoints`, the last state whose misfit was good is their newest then.
 
     >>> import jax.numpy as jnp, optax, jaxfwi as jf
     >>> grid = jf.Grid(shape=(20, 20), spacing=10.0, dt=1e-3, nt=200)
@@ -187,8 +190,7 @@ def invert(
             raise ValueError("bounds must be (lower, upper), but somewhere the lower one is above the upper one.")
     if divergence is not None and not divergence > 1:
         raise ValueError(f"divergence must be above 1, or None, got {divergence!r}.")
-    if regularization is not None and not callable(regularization):
-        raise ValueError(f"regularization must be a function of the model, got {type(regularization).__name__}.")
+    _check_regularization(regularization, model)
     seed = whole("seed", seed, 0)
     parts = []
     for stage in plan:
@@ -201,6 +203,8 @@ def invert(
         options: dict[str, Any] = {"devices": devices, "aperture": aperture, "domains": domains, "at_once": at_once}
         dealt = deal(simulator, model, survey, observed, weights=weights, batch=stage.batch, **options)
         of_shot = gradient_of(_filtered(stage, simulator), simulator, model, dealt)
+        for one in of_shot.misfits:
+            _check_traces(one, observed.shape[1:], model)
         scale = 1.0 if stage.encoding is None else 1.0 / stage.encoding.realisations
         arrays, functions = eqx.partition(regularization, eqx.is_array)
         penalty = eqx.combine(dealt.place(arrays), functions)
@@ -220,18 +224,26 @@ def invert(
             raise ValueError("resume and checkpoints both say where to go on from: give one of them.")
         described = _described(simulator, survey, observed, start, plan, seed)
         described |= {name: fingerprint(x) for name, x in (("mask", mask), ("bounds", bounds), ("weights", weights))}
-        described |= {"to_model": _words(to_model)}
+        described |= {"to_model": f"{_words(to_model)} {fingerprint(to_model)}", "aperture": repr(aperture)}
         described |= {"regularization": f"{_words(regularization)} {fingerprint(regularization)}"}
         saved = checkpoints.load(like_of, described)
     if resume is not None:
-        _check_resume(resume, like_of, sum(stage.iterations for stage in plan))
+        _check_resume(resume, like_of, plan)
         state = resume
     if saved is not None:
         unknowns = eqx.combine(jax.tree.map(jnp.asarray, divided(saved.unknowns)[0]), rest)
         counts = {"iteration": int(saved.iteration), "stage": int(saved.stage)}
-        state = dataclasses.replace(saved, **counts, unknowns=unknowns, model=model_of(to_model, unknowns))
+        model = current_model(parts[counts["stage"]].objective, divided(unknowns)[0])
+        state = dataclasses.replace(saved, **counts, unknowns=unknowns, model=model)
+        planned = sum(stage.iterations for stage in plan)
+        if state.iteration > planned:
+            raise ValueError(f"the checkpoint is of iteration {state.iteration}, and {planned} are asked for.")
     driver = _Driver(tuple(parts), simulator, seed, divergence, checkpoints, described)
     return driver.run(state, saved is not None)
+
+
+class _Spoiled(FloatingPointError):
+    """The state that an iteration began from is no good."""
 
 
 @dataclass(frozen=True)
@@ -289,38 +301,51 @@ class _Driver:
         """Yields the states; the first one too, if it was `saved`."""
         if saved:
             yield state
-        first = 0
+        first, before = 0, None
         for number, part in enumerate(self.parts):
             last = first + part.stage.iterations
-            if state.iteration < last:
-                fresh = state.iteration == first
-                if fresh:
+            kept = None
+            while state.iteration < last:
+                i = int(state.iteration) - first
+                begun = state
+                if i == 0:
                     optimizer_state = part.optimizer.init(divided(state.unknowns)[0])
-                    state = dataclasses.replace(state, optimizer_state=optimizer_state, first_misfit=None)
-                kept = part.shots(0, (self.seed, number)) if part.every else None
-                while state.iteration < last:
-                    i = int(state.iteration) - first
-                    state = self._saved(state, lambda old: self._next(old, part, number, i, kept), last)  # noqa: B023
-                    yield state
+                    begun = dataclasses.replace(state, optimizer_state=optimizer_state, first_misfit=None)
+                if kept is None and part.every:
+                    kept = part.shots(0, (self.seed, number))
+                try:
+                    new = self._next(begun, part, number, i, kept)
+                except _Spoiled as error:  # the misfit tells of the state that it was computed at
+                    self._go_back(before)
+                    raise FloatingPointError(*error.args) from None
+                except BaseException:
+                    self._save(state)
+                    raise
+                before, state = state, new
+                if new.iteration % self.every == 0 or new.iteration == last:
+                    self._save(new)
+                try:
+                    yield new
+                except GeneratorExit:  # left by a break, or an error in what is done with the states
+                    self._save(new)
+                    raise
             first = last
 
-    def _saved(self, state: InversionState, following: Callable, last: int) -> InversionState:
-        """The next state, saved if it is its turn; the one before if there is no next."""
-        checkpoints = self.checkpoints
-        try:
-            new = following(state)
-        except BaseException:
-            if checkpoints is not None and int(state.iteration) % checkpoints.every and state.misfit is not None:
-                self._save(state)
-            raise
-        if checkpoints is not None and (new.iteration % checkpoints.every == 0 or new.iteration == last):
-            self._save(new)
-        return new
+    @property
+    def every(self) -> int:
+        return 1 if self.checkpoints is None else self.checkpoints.every
 
     def _save(self, state: InversionState) -> None:
-        assert self.checkpoints is not None
-        reduced = dataclasses.replace(state, model=None)  # that of the unknowns
-        self.checkpoints.save(reduced, int(state.stage), int(state.iteration), self.described)
+        if self.checkpoints is not None and state.misfit is not None:
+            reduced = dataclasses.replace(state, model=None)  # that of the unknowns
+            self.checkpoints.save(reduced, int(state.stage), int(state.iteration), self.described)
+
+    def _go_back(self, state: InversionState | None) -> None:
+        """Save a state, and remove what came after it."""
+        if self.checkpoints is not None:
+            if state is not None:
+                self._save(state)
+            self.checkpoints.remove_after(0 if state is None else int(state.iteration))
 
     def _next(self, state: InversionState, part: _Part, number: int, i: int, kept: list[Shots] | None):
         where = f"iteration {int(state.iteration) + 1}"
@@ -331,14 +356,14 @@ class _Driver:
         numbers, rest = divided(state.unknowns)
         numbers, optimizer_state = dealt.place((numbers, state.optimizer_state))
         value, slope = total(objective.of_shot, dealt, current_model(objective, numbers), shots)
-        value, penalty, gradient, new, optimizer_state = _update(
+        value, penalty, gradient, new, tried, optimizer_state = _update(
             objective, part.optimizer, numbers, optimizer_state, value, slope, shots, part.limits
         )
         model = current_model(objective, new)
-        self._check_values(where, value, penalty, gradient, state)
+        self._check_values(where, value, penalty, gradient)
         first = value if state.first_misfit is None else state.first_misfit
         if self.divergence is not None and float(value) > self.divergence * float(first) > 0:
-            raise FloatingPointError(
+            raise _Spoiled(
                 f"{where}: the misfit has grown to {float(value):.3g}, {float(value) / float(first):.3g} times that of "
                 f"the stage's first iteration. The steps are likely too long, or jumped to another cycle: lower the "
                 "learning rate, or begin with lower frequencies. Where shots differ that much, raise divergence."
@@ -350,7 +375,7 @@ class _Driver:
                 f"{where} has made a model that cannot be simulated: {error} Set bounds=(lower, upper) or "
                 "lower the learning rate."
             ) from None
-        if i == 0 and all(bool(jnp.array_equal(a, b)) for a, b in _pairs(new, numbers)):
+        if i == 0 and bool(tried) and all(bool(jnp.array_equal(a, b)) for a, b in _pairs(new, numbers)):
             warnings.warn(
                 "the first update has not changed the model at all: it is below its rounding. Raise the learning rate, "
                 "or multiply the misfit by a large number for optimisers that see its scale, as L-BFGS.",
@@ -363,14 +388,14 @@ class _Driver:
             int(state.iteration) + 1, number, unknowns, model, value, penalty, gradient, optimizer_state, first
         )
 
-    def _check_values(self, where: str, value: Array, penalty: Array, gradient: Any, state: InversionState) -> None:
+    def _check_values(self, where: str, value: Array, penalty: Array, gradient: Any) -> None:
         if not bool(jnp.isfinite(value)):
-            raise FloatingPointError(
+            raise _Spoiled(
                 f"{where}: the misfit is {float(value)}. Look at the last model for values that cannot be, "
                 "or lower the learning rate."
             )
         if not bool(jnp.isfinite(penalty)):
-            raise FloatingPointError(f"{where}: the regularization is {float(penalty)} at this model.")
+            raise _Spoiled(f"{where}: the regularization is {float(penalty)} at this model.")
         if not all(bool(jnp.isfinite(x).all()) for x in jax.tree.leaves(gradient)):
             raise FloatingPointError(
                 f"{where}: the misfit is {float(value):.3g} but its gradient is not finite. The likely cause is a "
@@ -402,17 +427,19 @@ def _update(objective, optimizer, numbers, optimizer_state, misfit, slope, parts
         numbers,
         value=misfit + penalty.astype(misfit.dtype),
         grad=gradient,
-        value_fn=objective.value_fn(shots),
+        value_fn=objective.value_fn(numbers, shots),
         gauss_newton_fn=objective.gauss_newton_fn(numbers, shots),
     )
-    new = optax.apply_updates(numbers, masked(updates, objective.mask))
+    updates = masked(updates, objective.mask)
+    tried = jnp.stack([jnp.any(u != 0) for u in jax.tree.leaves(updates)]).any()
+    new = optax.apply_updates(numbers, updates)
     if lower is not None:
         new = jax.tree.map(lambda x, limit: jnp.maximum(x, jnp.asarray(limit, x.dtype)), new, lower)
     if upper is not None:
         new = jax.tree.map(lambda x, limit: jnp.minimum(x, jnp.asarray(limit, x.dtype)), new, upper)
     if objective.mask is not None:  # what is masked stays as it is, outside the bounds too
         new = jax.tree.map(lambda x, old, m: jnp.where(jnp.asarray(m) == 0, old, x), new, numbers, objective.mask)
-    return misfit, penalty, gradient, new, optimizer_state
+    return misfit, penalty, gradient, new, tried, optimizer_state
 
 
 def _planned(
@@ -421,6 +448,7 @@ def _planned(
     """The stages with all that `invert` was given for them, checked."""
     if (stages is None) == (iterations is None):
         raise ValueError("give iterations, or stages=[jf.Stage(iterations, ...), ...] in their stead.")
+    stages = None if stages is None else list(stages)
     if stages is None:
         stages = [Stage(iterations)]  # pyright: ignore[reportArgumentType]
     if not stages or not all(isinstance(stage, Stage) for stage in stages):
@@ -479,11 +507,37 @@ def _check_adam(optimizer_state: Any, gradient: Any, new: Any, old: Any) -> None
             return
 
 
+def _check_regularization(regularization: Any, model: Any) -> None:
+    if regularization is None:
+        return
+    if not callable(regularization):
+        raise ValueError(f"regularization must be a function of the model, got {type(regularization).__name__}.")
+    try:
+        hash(eqx.partition(regularization, eqx.is_array)[1])
+    except TypeError:
+        raise ValueError(
+            "regularization must be hashable but for its arrays: make it an eqx.Module, or wrap it in a function."
+        ) from None
+    shape = jnp.shape(jax.eval_shape(regularization, model))
+    if shape != ():
+        raise ValueError(f"regularization must return a number, got shape {shape}.")
+
+
+def _check_traces(misfit: Any, shape: tuple[int, ...], model: Any) -> None:
+    """Find before the first iteration what a filter or misfit cannot be called with."""
+    data = jax.ShapeDtypeStruct(shape, jnp.result_type(*jax.tree.leaves(model)))
+    out = jax.eval_shape(misfit, data, data)
+    if getattr(out, "shape", None) != ():
+        raise ValueError(f"misfit must return a number for one shot's data, got {out}.")
+
+
 def _filtered(stage: Stage, simulator: Simulator) -> Any:
     by = stage.filter
     if by is None:
         return stage.misfit
-    return jax.tree.map(lambda misfit: misfits.Filtered(misfit, by, simulator.grid.dt), stage.misfit)
+    if isinstance(stage.misfit, WaveEquation):  # one for each parameter
+        return jax.tree.map(lambda misfit: misfits.Filtered(misfit, by, simulator.grid.dt), stage.misfit)
+    return misfits.Filtered(stage.misfit, by, simulator.grid.dt)
 
 
 def _described(simulator, survey, observed, start, plan, seed) -> dict[str, Any]:
@@ -495,29 +549,39 @@ def _described(simulator, survey, observed, start, plan, seed) -> dict[str, Any]
     out |= {"start": fingerprint(start), "survey": fingerprint(survey), "shots": len(survey)}
     out |= {"observed": fingerprint([rows_of(observed, np.array([i])) for i in some]), "seed": seed}
     for number, stage in enumerate(plan):
-        for name in ("iterations", "shots_per_iteration", "encoding", "filter", "misfit"):
-            out[f"stage {number + 1} {name}"] = _words(getattr(stage, name))
+        for name in ("shots_per_iteration", "encoding", "filter", "misfit"):
+            setting = getattr(stage, name)
+            arrays = fingerprint(setting) if any(map(eqx.is_array, jax.tree.leaves(setting))) else ""
+            out[f"stage {number + 1} {name}"] = f"{_words(setting)} {arrays}".strip()
+        if stage is not plan[-1]:  # the last one may be made longer
+            out[f"stage {number + 1} iterations"] = stage.iterations
     return out
 
 
 def _words(x: Any) -> str:
     """What can be told of a setting, without the addresses of functions."""
     words = repr(jax.tree.map(lambda leaf: getattr(leaf, "__qualname__", leaf), x))
-    return re.sub(r" at 0x[0-9a-f]+", "", words)
+    return re.sub(r" at 0x[0-9a-fA-F]+", "", words)
 
 
 def _pairs(a: Any, b: Any) -> zip:
     return zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True)
 
 
-def _check_resume(resume: InversionState, like: Callable[[int], InversionState], iterations: int) -> None:
+def _check_resume(resume: InversionState, like: Callable[[int], InversionState], plan: tuple[Stage, ...]) -> None:
     """A state to go on from is one of this model and this optimiser, and not yet at the end."""
-    expected = like(int(resume.stage))
+    iteration, ends = int(resume.iteration), np.cumsum([stage.iterations for stage in plan])
+    if iteration >= ends[-1]:
+        raise ValueError(f"iterations must be above the {iteration} already made, got {ends[-1]}.")
+    stage = int(np.searchsorted(ends, iteration))
+    if stage != int(resume.stage):
+        raise ValueError(
+            f"resume is of stage {int(resume.stage)} (from 0), but iteration {iteration} is of {stage} here."
+        )
+    expected = like(stage)
     for name in ("unknowns", "optimizer_state"):
         old, new = (eqx.filter(getattr(x, name), eqx.is_array_like) for x in (resume, expected))
         same = jax.tree.structure(old) == jax.tree.structure(new)
         if not same or any(jnp.shape(a) != jnp.shape(b) for a, b in _pairs(old, new)):
             what = "model" if name == "unknowns" else name
             raise ValueError(f"resume has another {what} than this inversion: give the start and optimizer it had.")
-    if int(resume.iteration) >= iterations:
-        raise ValueError(f"iterations must be above the {int(resume.iteration)} already made, got {iterations}.")

@@ -62,8 +62,9 @@ class Objective(eqx.Module):
         misfit, penalty, gradient = self.gradient(unknowns, misfit, slope)
         return misfit + penalty.astype(misfit.dtype), gradient
 
-    def value_fn(self, shots: Shots) -> Callable:
-        """The objective as a function to differentiate, for line searches: its masked gradient comes with it."""
+    def value_fn(self, start: Any, shots: Shots) -> Callable:
+        """The objective as a function to differentiate, for line searches from `start`: where a step ends once the mask
+        has been applied to it. Its masked gradient comes with it."""
 
         @jax.custom_vjp
         def value(unknowns):
@@ -72,7 +73,7 @@ class Objective(eqx.Module):
         def checked(unknowns, gauss_newton_fn=None):
             # optax's line searches refuse what their function does not take of the things other optimisers ask for
             self._check_single()
-            return value(unknowns)
+            return value(self._masked_step(start, unknowns))
 
         value.defvjp(lambda u: self.of_shots(u, shots), lambda g, ct: (jax.tree.map(lambda x: ct * x, g),))
         return checked
@@ -94,6 +95,12 @@ class Objective(eqx.Module):
             return masked(jax.vjp(self.model, unknowns)[1](out)[0], self.mask)
 
         return times
+
+    def _masked_step(self, start: Any, end: Any) -> Any:
+        if self.mask is None:
+            return end
+        part = jax.tree.map(lambda a, b, m: a + jnp.asarray(m, a.dtype) * (b - a), start, end, self.mask)
+        return jax.tree.map(lambda p, e: jax.lax.stop_gradient(p - e) + e, part, end)  # the mask is in the gradient
 
     def _check_single(self) -> None:
         if len(self.of_shot.misfits) > 1:
@@ -171,7 +178,8 @@ class FlatObjective:
             simulator, model, survey, observed, weights=weights, batch=batch, devices=devices, aperture=None
         )
         of_shot = gradient_of(misfit, simulator, model, self._dealt)
-        self._objective = Objective(of_shot, self._dealt.layout, 1.0, to_model, rest, regularization, mask)
+        free = None if mask is None else jax.tree.map(lambda m: np.asarray(m) != 0, mask)
+        self._objective = Objective(of_shot, self._dealt.layout, 1.0, to_model, rest, regularization, free)
         self._shots = self._dealt.take()
         leaves, self._structure = jax.tree.flatten(numbers)
         self._leaves = [np.asarray(x) for x in leaves]
@@ -263,6 +271,8 @@ def check_like(name: str, like: Any, unknowns: Any) -> None:
     if jax.tree.structure(like) != jax.tree.structure(unknowns):
         kind = type(unknowns).__name__
         raise ValueError(f"{name} must be like what is inverted for, {kind}(...), got {type(like).__name__}.")
+    if any(np.isnan(np.asarray(leaf, float)).any() for leaf in jax.tree.leaves(like)):
+        raise ValueError(f"{name} has values that are NaN.")
     for leaf, parameter in zip(jax.tree.leaves(like), jax.tree.leaves(unknowns), strict=True):
         if jnp.shape(leaf) not in ((), jnp.shape(parameter)):
             raise ValueError(

@@ -138,7 +138,8 @@ def test_a_checkpoint_of_another_inversion_is_refused_and_what_differs_named(sho
     for options, message in (
         ({"config": {"rate": 6.0}}, r"rate was 5\.0, now 6\.0\. Restore these settings .*or choose another folder"),
         ({"config": {}}, r"rate was 5\.0, now None"),
-        ({"iterations": 5}, r"stage 1 iterations was '4', now '5'"),
+        ({"stages": [jf.Stage(4), jf.Stage(1)]}, r"stage 1 iterations was None, now 4"),
+        ({"optimizer": optax.sgd(1e5)}, r"optimizer_state\S+ is there, and nothing of that name here.* optimizers it"),
         ({"seed": 1}, r"seed was 0, now 1"),
         ({"shots_per_iteration": 3}, r"stage 1 shots_per_iteration was '2', now '3'"),
         ({"misfit": other_misfit}, r"stage 1 misfit was .*l2.*, now .*other_misfit"),
@@ -229,7 +230,59 @@ def test_the_last_good_state_is_saved_when_an_inversion_fails(shots, tmp_path): 
     )
     with pytest.raises(FloatingPointError, match=r"iteration 5: the misfit has grown to .* times .*first iteration"):
         run(shots, tmp_path, iterations=9, every=100, optimizer=optimizer, shots_per_iteration=5)
-    assert names(tmp_path) == ["iteration_000004.npz"]
+    # the fifth misfit is that of the fourth state
+    assert names(tmp_path) == ["iteration_000003.npz"]
+
+
+def test_what_an_inversion_fails_on_leaves_the_state_before(shots, tmp_path):  # noqa: F811
+    """Also at a later stage's begin, where the state is still of the stage before."""
+
+    class Interrupt:
+        def __call__(self, predicted, observed):
+            if not self.traced:
+                self.traced = True  # at the door
+                return jf.misfits.l2(predicted, observed)
+            raise KeyboardInterrupt
+
+        traced = False
+
+    def stages(misfit):
+        return [jf.Stage(3, optax.sgd(1e5, momentum=0.9)), jf.Stage(2, ADAM, misfit=misfit)]
+
+    with pytest.raises(KeyboardInterrupt):
+        run(shots, tmp_path, every=2, stages=stages(Interrupt()))
+    assert names(tmp_path) == ["iteration_000002.npz", "iteration_000003.npz"]
+    with np.load(tmp_path / "iteration_000003.npz") as archive:
+        assert "optimizer_state[0].trace.vp" in archive.files  # of the stage that it is of
+    with pytest.raises(ValueError, match=r"stage 2 misfit was"):
+        run(shots, tmp_path, every=2, stages=stages(jf.misfits.l2))
+
+
+def test_an_inversion_that_is_left_is_saved(shots, tmp_path):  # noqa: F811
+    options = {"optimizer": ADAM, "iterations": 4, "shots_per_iteration": 2}
+    for state in jf.invert(SIMULATOR, START, *shots, checkpoints=jf.Checkpoints(tmp_path, every=100), **options):
+        if state.iteration == 3:
+            break
+    assert names(tmp_path) == ["iteration_000003.npz"]
+    assert [s.iteration for s in run(shots, tmp_path)] == [3, 4]
+
+
+def test_an_ended_inversion_can_be_made_longer(shots, tmp_path):  # noqa: F811
+    run(shots, tmp_path)
+    longer = run(shots, tmp_path, iterations=6)
+    assert [s.iteration for s in longer] == [4, 5, 6]
+    assert_same(longer[-1], run(shots, tmp_path / "whole", iterations=6)[-1])
+    with pytest.raises(ValueError, match=r"the checkpoint is of iteration 6, and 5 are asked for"):
+        run(shots, tmp_path, iterations=5)
+
+
+def test_random_keys_of_an_optimizer_are_saved(shots, tmp_path):  # noqa: F811
+    noisy = optax.chain(optax.adam(5.0), optax.add_noise(0.1, 0.5, key=jax.random.key(3)))
+    whole = run(shots, tmp_path / "whole", optimizer=noisy)
+    checkpoints = jf.Checkpoints(tmp_path / "cut")
+    options = {"iterations": 4, "shots_per_iteration": 2, "optimizer": noisy, "checkpoints": checkpoints}
+    stopping_after(jf.invert(SIMULATOR, START, *shots, **options), 2)
+    np.testing.assert_array_equal(run(shots, tmp_path / "cut", optimizer=noisy)[-1].model.vp, whole[-1].model.vp)
 
 
 @pytest.mark.parametrize(

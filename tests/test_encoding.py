@@ -141,8 +141,7 @@ def test_an_inversion_draws_shots_and_codes_anew(shots, realisations):  # noqa: 
 def test_codes_can_be_kept_for_some_iterations(shots):  # noqa: F811
     """So that an L-BFGS sees one function, and says nothing; it warns where codes change."""
     still = optax.set_to_zero()
-    with pytest.warns(UserWarning, match="not changed the model at all"):
-        misfits = [float(s.misfit) for s in run(shots, 4, jf.Encoding(renew=2), shots_per_iteration=3, optimizer=still)]
+    misfits = [float(s.misfit) for s in run(shots, 4, jf.Encoding(renew=2), shots_per_iteration=3, optimizer=still)]
     assert misfits[0] == misfits[1] != misfits[2] == misfits[3]
     states = run(shots, 5, jf.Encoding(renew=5), optimizer=optax.lbfgs())
     assert states[-1].misfit < 0.25 * states[0].misfit  # measured: 0.19, after five iterations

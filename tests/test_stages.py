@@ -324,3 +324,32 @@ def test_gradients_below_adams_epsilon_are_told(shots):  # noqa: F811
     with pytest.warns(UserWarning, match=r"gradient is .*e-1\d at most, where Adam adds an epsilon of 1e-8"):
         run(weak, optimizer=optax.adam(5.0), iterations=1)
     run(weak, optimizer=optax.adam(5.0, eps=1e-20), iterations=1)  # says nothing
+
+
+@pytest.mark.parametrize("part", [0.3, 1.0])
+def test_a_line_search_sees_what_the_mask_leaves_of_a_step(shots, part):  # noqa: F811
+    optimizer = optax.chain(optax.sgd(2e5), optax.scale_by_backtracking_linesearch(8, store_grad=True))
+    mask = jf.Acoustic(vp=jnp.full(16, part))
+    first, second = run(shots, optimizer=optimizer, iterations=2, mask=mask)
+    # The value that the search ended at is the next iteration's misfit. Measured: 0.
+    assert float(first.optimizer_state[-1].value) == pytest.approx(float(second.misfit), rel=1e-12)
+
+
+def test_a_flat_objective_takes_a_fractional_mask_as_a_free_cell(shots):  # noqa: F811
+    mask = jf.Acoustic(vp=np.r_[0.0, np.full(14, 0.5), 0.0])
+    objective = jf.FlatObjective(SIMULATOR, START, *shots, mask=mask)
+    step = 1e-2 * np.sin(np.arange(14))
+    along = (objective(objective.start + step)[0] - objective(objective.start - step)[0]) / 2
+    assert along == pytest.approx(objective(objective.start)[1] @ step, rel=1e-6)  # central differences
+
+
+def test_a_misfit_that_is_a_module_is_filtered_too(shots):  # noqa: F811
+    class Squares(eqx.Module):
+        def __call__(self, predicted, observed):
+            return jf.misfits.l2(predicted, observed)
+
+    states = [run(shots, stages=[jf.Stage(1, optax.sgd(1e5), LOW, m)])[0] for m in (Squares(), jf.misfits.l2)]
+    assert float(states[0].misfit) == pytest.approx(float(states[1].misfit), rel=1e-12)
+    late = [jf.Stage(1, optax.sgd(1.0)), jf.Stage(1, optax.sgd(1.0), filter=Butterworth(high=300.0))]
+    with pytest.raises(ValueError, match=r"high = 300 Hz must lie below the Nyquist frequency 200 Hz"):
+        jf.invert(SIMULATOR, START, *shots, stages=late)
