@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 SCRIPT = Path(__file__).resolve().parents[1] / "experiments" / "inversion_with_multiples" / "run.py"
 RUNS = ("absorbing", "modelled", "ignored")
@@ -16,6 +17,7 @@ def run(*arguments):
     return subprocess.run([sys.executable, SCRIPT, *map(str, arguments)], capture_output=True, text=True, timeout=600)
 
 
+@pytest.mark.slow
 def test_inverts_three_times_and_leaves_what_it_promises(tmp_path, monkeypatch):
     monkeypatch.setenv("XLA_FLAGS", "--xla_backend_optimization_level=0")  # compiling is most of the time
     vp = np.full((24, 60), 1500.0)

@@ -29,6 +29,7 @@ def model_files(tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 def test_inverts_models_of_the_user_for_both_velocities(model_files, tmp_path):
     own = ["--vp", model_files / "vp.npy", "--vs", model_files / "vs.npy", "--spacing", 70]
     done = run("--preset", "tiny", *own, "--out", tmp_path / "out")

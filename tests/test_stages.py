@@ -69,6 +69,9 @@ def test_a_filter_is_of_predicted_and_observed_data(shots):  # noqa: F811
     assert float(state.misfit) == pytest.approx(0.5 * float(jnp.sum(residual**2)), rel=1e-12)
     plain = float(jf.misfits.l2(predicted, observed))
     assert state.misfit < 0.9 * plain  # it takes away
+    # given like the model, it is filtered as well
+    (other,) = run(shots, stages=[jf.Stage(1, optax.sgd(1e5), LOW, jf.Acoustic(vp=jf.misfits.l2))])
+    assert_same(other.misfit, state.misfit)
     # its gradient, by the difference of two misfits along it
     # inside, since the layer's material is held fixed
     direction = (state.gradient.vp / jnp.abs(state.gradient.vp).max()).at[jnp.array([0, 15])].set(0.0)
@@ -138,14 +141,6 @@ def test_each_parameter_by_its_own_misfit(variable_density):
     assert relative(gradient.vp, one[1].vp) < 1e-12  # measured: 0
     assert relative(gradient.rho, other[1].rho) < 1e-12
     assert relative(one[1].rho, other[1].rho) > 0.1  # they do differ
-    same = jf.VariableDensityAcoustic(vp=absolute, rho=absolute)
-    assert float(jf.misfit_and_gradient(PARAMETERS, same, start, *data)[0]) == pytest.approx(float(other[0]), rel=1e-12)
-    stages = [jf.Stage(1, optax.adam(1.0), misfit=both, filter=LOW)]
-    (state,) = run(data, start, PARAMETERS, stages=stages)
-    assert_same(
-        state.gradient.vp,
-        run(data, start, PARAMETERS, stages=[jf.Stage(1, optax.adam(1.0), filter=LOW)])[0].gradient.vp,
-    )
     with pytest.raises(ValueError, match=r"misfits of their own, so that there is no one function for a line search"):
         run(data, start, PARAMETERS, optimizer=optax.lbfgs(), iterations=1, misfit=both)
     half = jf.VariableDensityAcoustic(vp=absolute, rho=None)
@@ -221,8 +216,8 @@ def newton(count, damping=0.0):
     """Exact Gauss-Newton steps of a model of a few cells, by products with the unit vectors."""
 
     def update(updates, state, params, *, gauss_newton_fn, **_):
-        columns = [gauss_newton_fn(jf.Acoustic(vp=e)).vp for e in jnp.eye(count)]
-        hessian = jnp.stack(columns) + damping * jnp.eye(count)
+        columns = jax.vmap(lambda e: gauss_newton_fn(jf.Acoustic(vp=e)).vp)(jnp.eye(count))
+        hessian = columns + damping * jnp.eye(count)
         return jf.Acoustic(vp=-jnp.linalg.solve(hessian, updates.vp)), state
 
     return optax.GradientTransformationExtraArgs(lambda params: optax.EmptyState(), update)
