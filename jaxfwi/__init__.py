@@ -6,12 +6,13 @@ from jaxfwi.checkpoint import Checkpoints
 from jaxfwi.encoding import Encoding
 from jaxfwi.equations import Acoustic, Elastic, VariableDensityAcoustic, WaveEquation
 from jaxfwi.grid import Grid
-from jaxfwi.inversion import InversionState, Stage, invert
+from jaxfwi.inversion import InversionState, invert
 from jaxfwi.memory import BoundarySaving, Checkpointing, FullStorage
 from jaxfwi.objective import FlatObjective
 from jaxfwi.products import gauss_newton_diagonal, gauss_newton_product, hessian_product
 from jaxfwi.shots import estimate_memory, misfit_and_gradient, simulate
 from jaxfwi.simulator import Simulator
+from jaxfwi.stages import Stage
 from jaxfwi.survey import Survey
 from jaxfwi.wavelets import ricker
 

@@ -1,8 +1,6 @@
 """The inversion loop as a generator of states."""
 
 import dataclasses
-import functools
-import re
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -19,14 +17,14 @@ from jaxfwi import misfits
 from jaxfwi.checkpoint import Checkpoints, fingerprint
 from jaxfwi.checks import known, whole
 from jaxfwi.encoding import Encoding
-from jaxfwi.equations.base import WaveEquation
-from jaxfwi.layout import Aperture, Deal, Devices, Shots, check_finite, deal, is_array, rows_of
+from jaxfwi.layout import Aperture, Devices, Shots, deal
 from jaxfwi.objective import Objective, check_like, current_model, divided, masked, model_of
 from jaxfwi.shots import admit, check_observed, gradient_of, total
 from jaxfwi.simulator import Simulator
+from jaxfwi.stages import Part, Stage, check_traces, described, filtered, planned, words
 from jaxfwi.survey import Survey
 
-__all__ = ["InversionState", "Stage", "invert"]
+__all__ = ["InversionState", "invert"]
 
 
 class InversionState(eqx.Module):
@@ -53,37 +51,6 @@ class InversionState(eqx.Module):
     gradient: Any
     optimizer_state: Any
     first_misfit: Array | None
-
-
-@dataclass(frozen=True)
-class Stage:
-    """A part of an inversion. What is None is as given to `invert`.
-
-    Args:
-        iterations: of this stage.
-        optimizer: any of optax, begun anew.
-        filter: ``filter(data, dt)`` along time, for predicted and observed data alike before the misfit sees them, as
-            ``jf.filters.Butterworth(high=3.0)``; by default none. The wavelet stays as it is: a filter that looks
-            ahead in time would have it begin before the simulation does.
-        misfit: of this stage.
-        shots_per_iteration: of this stage.
-        encoding: of this stage.
-        batch: of this stage.
-        name: for messages; by default "stage 1" and so on.
-
-    >>> import optax, jaxfwi as jf
-    >>> jf.Stage(20, optax.adam(20.0), filter=jf.filters.Butterworth(high=3.0), name="3 Hz").iterations
-    20
-    """
-
-    iterations: int
-    optimizer: optax.GradientTransformation | None = None
-    filter: Callable[[Array, float], Array] | None = None
-    misfit: Any = None
-    shots_per_iteration: int | None = None
-    encoding: Encoding | None = None
-    batch: int | None = None
-    name: str | None = None
 
 
 def invert(
@@ -178,7 +145,7 @@ def invert(
     check_observed(simulator, model, survey, observed, weights)
     if not known(*jax.tree.leaves((numbers, survey, observed))):
         raise ValueError("invert looks at values as it goes, so that it cannot be called inside jit, grad or vmap.")
-    plan = _planned(
+    plan = planned(
         stages, iterations, Stage(1, optimizer, None, misfit, shots_per_iteration, encoding, batch), survey, numbers
     )
     lower, upper = bounds if bounds is not None else (None, None)
@@ -202,15 +169,15 @@ def invert(
         at_once = stage.shots_per_iteration if stage.encoding is None else stage.encoding.realisations
         options: dict[str, Any] = {"devices": devices, "aperture": aperture, "domains": domains, "at_once": at_once}
         dealt = deal(simulator, model, survey, observed, weights=weights, batch=stage.batch, **options)
-        of_shot = gradient_of(_filtered(stage, simulator), simulator, model, dealt)
+        of_shot = gradient_of(filtered(stage, simulator), simulator, model, dealt)
         for one in of_shot.misfits:
-            _check_traces(one, observed.shape[1:], model)
+            check_traces(one, observed.shape[1:], model)
         scale = 1.0 if stage.encoding is None else 1.0 / stage.encoding.realisations
         arrays, functions = eqx.partition(regularization, eqx.is_array)
         penalty = eqx.combine(dealt.place(arrays), functions)
         objective = Objective(of_shot, dealt.layout, scale, to_model, rest, penalty, dealt.place(mask))
         limits = dealt.place((lower, upper))
-        parts.append(_Part(stage, stage.optimizer, stage.shots_per_iteration, dealt, objective, limits))
+        parts.append(Part(stage, stage.optimizer, stage.shots_per_iteration, dealt, objective, limits))
 
     def like_of(stage: int) -> InversionState:
         """A state of a stage's structure."""
@@ -218,15 +185,15 @@ def invert(
         return InversionState(0, stage, start, None, number, number, gradient, optimizer_state, number)
 
     state = InversionState(0, 0, eqx.combine(numbers, rest), model, None, None, None, None, None)
-    described, saved = {}, None
+    settings, saved = {}, None
     if checkpoints is not None:
         if resume is not None:
             raise ValueError("resume and checkpoints both say where to go on from: give one of them.")
-        described = _described(simulator, survey, observed, start, plan, seed)
-        described |= {name: fingerprint(x) for name, x in (("mask", mask), ("bounds", bounds), ("weights", weights))}
-        described |= {"to_model": f"{_words(to_model)} {fingerprint(to_model)}", "aperture": repr(aperture)}
-        described |= {"regularization": f"{_words(regularization)} {fingerprint(regularization)}"}
-        saved = checkpoints.load(like_of, described)
+        settings = described(simulator, survey, observed, start, plan, seed)
+        settings |= {name: fingerprint(x) for name, x in (("mask", mask), ("bounds", bounds), ("weights", weights))}
+        settings |= {"to_model": f"{words(to_model)} {fingerprint(to_model)}", "aperture": repr(aperture)}
+        settings |= {"regularization": f"{words(regularization)} {fingerprint(regularization)}"}
+        saved = checkpoints.load(like_of, settings)
     if resume is not None:
         _check_resume(resume, like_of, plan)
         state = resume
@@ -235,10 +202,10 @@ def invert(
         counts = {"iteration": int(saved.iteration), "stage": int(saved.stage)}
         model = current_model(parts[counts["stage"]].objective, divided(unknowns)[0])
         state = dataclasses.replace(saved, **counts, unknowns=unknowns, model=model)
-        planned = sum(stage.iterations for stage in plan)
-        if state.iteration > planned:
-            raise ValueError(f"the checkpoint is of iteration {state.iteration}, and {planned} are asked for.")
-    driver = _Driver(tuple(parts), simulator, seed, divergence, checkpoints, described)
+        asked = sum(stage.iterations for stage in plan)
+        if state.iteration > asked:
+            raise ValueError(f"the checkpoint is of iteration {state.iteration}, and {asked} are asked for.")
+    driver = _Driver(tuple(parts), simulator, seed, divergence, checkpoints, settings)
     return driver.run(state, saved is not None)
 
 
@@ -247,55 +214,15 @@ class _Spoiled(FloatingPointError):
 
 
 @dataclass(frozen=True)
-class _Part:
-    """A stage with how its shots are dealt out and what it minimises."""
-
-    stage: Stage
-    optimizer: optax.GradientTransformation
-    size: int
-    dealt: Deal
-    objective: Objective
-    limits: tuple[Any, Any]
-
-    @property
-    def every(self) -> bool:
-        """Whether each iteration is of all shots as they are."""
-        return self.stage.encoding is None and self.size == len(self.dealt.shots.survey)
-
-    def shots(self, iteration: int, seed: tuple[int, int]) -> list[Shots]:
-        """Those of an iteration, counted within the stage."""
-        dealt, encoding = self.dealt, self.stage.encoding
-        if encoding is None:
-            return dealt.take(None if self.every else self._batch(iteration, seed))
-        first = iteration // encoding.renew * encoding.realisations
-        turns = range(first, first + encoding.realisations)
-        surveys, data = zip(*(self._super_shot(encoding, turn, seed) for turn in turns), strict=True)
-        return dealt.given(*jax.tree.map(lambda *x: jnp.concatenate(x), *zip(surveys, data, strict=True))).take()
-
-    def _batch(self, turn: int, seed: tuple[int, int]) -> np.ndarray:
-        return mini_batch(len(self.dealt.shots.survey), self.size, turn, seed)
-
-    def _super_shot(self, encoding: Encoding, turn: int, seed: tuple[int, int]) -> tuple[Survey, Array]:
-        survey, observed = self.dealt.shots.survey, self.dealt.shots.observed
-        chosen = self._batch(turn, seed)
-        data = rows_of(observed, chosen)
-        if not is_array(observed):
-            check_finite(data)
-        key = jax.random.fold_in(jax.random.fold_in(jax.random.key(seed[0]), seed[1]), turn)
-        dt = self.objective.of_shot.data_of.simulator.grid.dt
-        return _encoded(encoding, key, survey[chosen], data, dt)
-
-
-@dataclass(frozen=True)
 class _Driver:
     """Runs the stages from a state on."""
 
-    parts: tuple[_Part, ...]
+    parts: tuple[Part, ...]
     simulator: Simulator
     seed: int
     divergence: float | None
     checkpoints: Checkpoints | None
-    described: dict[str, Any]
+    settings: dict[str, Any]
 
     def run(self, state: InversionState, saved: bool) -> Iterator[InversionState]:
         """Yields the states; the first one too, if it was `saved`."""
@@ -338,7 +265,7 @@ class _Driver:
     def _save(self, state: InversionState) -> None:
         if self.checkpoints is not None and state.misfit is not None:
             reduced = dataclasses.replace(state, model=None)  # that of the unknowns
-            self.checkpoints.save(reduced, int(state.stage), int(state.iteration), self.described)
+            self.checkpoints.save(reduced, int(state.stage), int(state.iteration), self.settings)
 
     def _go_back(self, state: InversionState | None) -> None:
         """Save a state, and remove what came after it."""
@@ -347,7 +274,7 @@ class _Driver:
                 self._save(state)
             self.checkpoints.remove_after(0 if state is None else int(state.iteration))
 
-    def _next(self, state: InversionState, part: _Part, number: int, i: int, kept: list[Shots] | None):
+    def _next(self, state: InversionState, part: Part, number: int, i: int, kept: list[Shots] | None):
         where = f"iteration {int(state.iteration) + 1}"
         if len(self.parts) > 1:
             where += f" ({part.stage.name})"
@@ -403,19 +330,6 @@ class _Driver:
             )
 
 
-def mini_batch(shots: int, size: int, iteration: int, seed: int | tuple[int, ...]) -> np.ndarray:
-    """Indices of the shots of an iteration: without replacement within an epoch, the same for the same seed."""
-    per_epoch = shots // size
-    epoch, turn = divmod(iteration, per_epoch)
-    order = np.random.default_rng((*np.atleast_1d(seed).tolist(), epoch)).permutation(shots)
-    return np.sort(order[turn * size : (turn + 1) * size])
-
-
-@functools.partial(jax.jit, static_argnums=(0, 4))
-def _encoded(encoding: Encoding, key: Array, survey: Survey, observed: Any, dt: float) -> tuple[Survey, Array]:
-    return encoding(key, survey, observed, dt)
-
-
 @eqx.filter_jit
 def _update(objective, optimizer, numbers, optimizer_state, misfit, slope, parts, limits):
     lower, upper = limits
@@ -440,54 +354,6 @@ def _update(objective, optimizer, numbers, optimizer_state, misfit, slope, parts
     if objective.mask is not None:  # what is masked stays as it is, outside the bounds too
         new = jax.tree.map(lambda x, old, m: jnp.where(jnp.asarray(m) == 0, old, x), new, numbers, objective.mask)
     return misfit, penalty, gradient, new, tried, optimizer_state
-
-
-def _planned(
-    stages: Sequence[Stage] | None, iterations: int | None, defaults: Stage, survey: Survey, numbers: Any
-) -> tuple[Stage, ...]:
-    """The stages with all that `invert` was given for them, checked."""
-    if (stages is None) == (iterations is None):
-        raise ValueError("give iterations, or stages=[jf.Stage(iterations, ...), ...] in their stead.")
-    stages = None if stages is None else list(stages)
-    if stages is None:
-        stages = [Stage(iterations)]  # pyright: ignore[reportArgumentType]
-    if not stages or not all(isinstance(stage, Stage) for stage in stages):
-        raise ValueError(f"stages must be a list of jf.Stage(...), got {stages!r}.")
-    plan = []
-    for number, stage in enumerate(stages):
-        name = stage.name or f"stage {number + 1}"
-        own = {f.name: getattr(stage, f.name) for f in dataclasses.fields(stage) if getattr(stage, f.name) is not None}
-        stage = dataclasses.replace(defaults, **{**own, "name": name})
-        which = "" if len(stages) == 1 else f" of {name}"
-        size = len(survey) if stage.shots_per_iteration is None else stage.shots_per_iteration
-        size = whole(f"shots_per_iteration{which}", size, 1)
-        if size > len(survey):
-            raise ValueError(f"shots_per_iteration{which} is {size} but the survey has {len(survey)} shots.")
-        if not isinstance(stage.optimizer, optax.GradientTransformation):
-            raise ValueError(f"optimizer{which} must be one of optax, as optax.adam(10.0), got {stage.optimizer!r}.")
-        if stage.encoding is not None:
-            if not isinstance(stage.encoding, Encoding):
-                raise ValueError(f"encoding{which} must be a jf.Encoding(...), got {stage.encoding!r}.")
-            stage.encoding.check(survey)
-        count = whole(f"iterations{which}", stage.iterations, 1)
-        plan.append(dataclasses.replace(stage, iterations=count, shots_per_iteration=size))
-        _check_memory_of_gradients(plan[-1], survey, numbers, which)
-    return tuple(plan)
-
-
-def _check_memory_of_gradients(stage: Stage, survey: Survey, numbers: Any, which: str) -> None:
-    """L-BFGS compares gradients of successive iterations, which must be of the same function."""
-    state = jax.eval_shape(stage.optimizer.init, numbers)  # pyright: ignore[reportOptionalMemberAccess]
-    found = jax.tree.leaves(state, is_leaf=lambda x: isinstance(x, optax.ScaleByLBFGSState))
-    kept = stage.encoding.renew if stage.encoding is not None else 1
-    changing = stage.encoding is not None or stage.shots_per_iteration != len(survey)
-    if changing and stage.iterations > kept and any(isinstance(x, optax.ScaleByLBFGSState) for x in found):
-        warnings.warn(
-            f"the optimizer{which} is an L-BFGS, which compares gradients of successive iterations, but each of these "
-            "has other shots or codes: use all shots, codes that stay for the whole of a stage "
-            "(jf.Encoding(renew=...)), or an optimizer as optax.adam.",
-            stacklevel=3,
-        )
 
 
 def _check_adam(optimizer_state: Any, gradient: Any, new: Any, old: Any) -> None:
@@ -521,47 +387,6 @@ def _check_regularization(regularization: Any, model: Any) -> None:
     shape = jnp.shape(jax.eval_shape(regularization, model))
     if shape != ():
         raise ValueError(f"regularization must return a number, got shape {shape}.")
-
-
-def _check_traces(misfit: Any, shape: tuple[int, ...], model: Any) -> None:
-    """Find before the first iteration what a filter or misfit cannot be called with."""
-    data = jax.ShapeDtypeStruct(shape, jnp.result_type(*jax.tree.leaves(model)))
-    out = jax.eval_shape(misfit, data, data)
-    if getattr(out, "shape", None) != ():
-        raise ValueError(f"misfit must return a number for one shot's data, got {out}.")
-
-
-def _filtered(stage: Stage, simulator: Simulator) -> Any:
-    by = stage.filter
-    if by is None:
-        return stage.misfit
-    if isinstance(stage.misfit, WaveEquation):  # one for each parameter
-        return jax.tree.map(lambda misfit: misfits.Filtered(misfit, by, simulator.grid.dt), stage.misfit)
-    return misfits.Filtered(stage.misfit, by, simulator.grid.dt)
-
-
-def _described(simulator, survey, observed, start, plan, seed) -> dict[str, Any]:
-    """The settings of an inversion by name, as a checkpoint must agree with them."""
-    out = {f"grid.{f.name}": repr(getattr(simulator.grid, f.name)) for f in dataclasses.fields(simulator.grid)}
-    out |= {f"simulator.{f.name}": repr(getattr(simulator, f.name)) for f in dataclasses.fields(simulator)}
-    del out["simulator.grid"], out["simulator.memory"]  # the one is there already, the other changes rounding only
-    some = np.unique([0, len(survey) // 2, len(survey) - 1])
-    out |= {"start": fingerprint(start), "survey": fingerprint(survey), "shots": len(survey)}
-    out |= {"observed": fingerprint([rows_of(observed, np.array([i])) for i in some]), "seed": seed}
-    for number, stage in enumerate(plan):
-        for name in ("shots_per_iteration", "encoding", "filter", "misfit"):
-            setting = getattr(stage, name)
-            arrays = fingerprint(setting) if any(map(eqx.is_array, jax.tree.leaves(setting))) else ""
-            out[f"stage {number + 1} {name}"] = f"{_words(setting)} {arrays}".strip()
-        if stage is not plan[-1]:  # the last one may be made longer
-            out[f"stage {number + 1} iterations"] = stage.iterations
-    return out
-
-
-def _words(x: Any) -> str:
-    """What can be told of a setting, without the addresses of functions."""
-    words = repr(jax.tree.map(lambda leaf: getattr(leaf, "__qualname__", leaf), x))
-    return re.sub(r" at 0x[0-9a-fA-F]+", "", words)
 
 
 def _pairs(a: Any, b: Any) -> zip:

@@ -8,7 +8,7 @@ import pytest
 from test_inversion import GRID, SIMULATOR, START, TRUE, assert_same, shots  # noqa: F401
 
 import jaxfwi as jf
-from jaxfwi import inversion
+from jaxfwi import stages
 
 SECTION = jf.Grid((16, 22), 10.0, 1.5e-3, 160)
 DELAYED = jf.Encoding(longest_delay=0.02)
@@ -126,7 +126,7 @@ def test_an_inversion_draws_shots_and_codes_anew(shots, realisations):  # noqa: 
     # the second iteration by hand
     value, gradient = 0.0, 0.0
     for turn in range(realisations, 2 * realisations):
-        chosen = inversion.mini_batch(5, 2, turn, (7, 0))
+        chosen = stages.mini_batch(5, 2, turn, (7, 0))
         key = jax.random.fold_in(jax.random.fold_in(jax.random.key(7), 0), turn)
         encoded = encoding(key, survey[chosen], observed[chosen], GRID.dt)
         of_one = jf.misfit_and_gradient(SIMULATOR, jf.misfits.l2, states[0].model, *encoded)

@@ -8,7 +8,7 @@ import optax
 import pytest
 
 import jaxfwi as jf
-from jaxfwi import inversion
+from jaxfwi import stages
 
 GRID = jf.Grid((16,), 10.0, 2.5e-3, 120)
 SIMULATOR = jf.Simulator(GRID, absorber=jf.CPML(width=3))
@@ -112,7 +112,7 @@ def test_mini_batches_of_an_epoch_do_not_overlap():
         turns = 5 // size
         epochs = []
         for epoch in range(4):
-            batches = [inversion.mini_batch(5, size, turns * epoch + i, seed=3) for i in range(turns)]
+            batches = [stages.mini_batch(5, size, turns * epoch + i, seed=3) for i in range(turns)]
             assert all(len(b) == size for b in batches)
             drawn = np.concatenate(batches)
             assert len(set(drawn.tolist())) == turns * size
@@ -120,11 +120,11 @@ def test_mini_batches_of_an_epoch_do_not_overlap():
             epochs.append(drawn.tolist())
         if size < 5:
             assert len({tuple(e) for e in epochs}) > 1
-    again = inversion.mini_batch(5, 2, 7, seed=3)
-    np.testing.assert_array_equal(again, inversion.mini_batch(5, 2, 7, seed=3))
-    assert any((inversion.mini_batch(5, 2, 7, seed=k) != again).any() for k in (4, 5, 6))
+    again = stages.mini_batch(5, 2, 7, seed=3)
+    np.testing.assert_array_equal(again, stages.mini_batch(5, 2, 7, seed=3))
+    assert any((stages.mini_batch(5, 2, 7, seed=k) != again).any() for k in (4, 5, 6))
     # every shot has its turn, though one of five sits out each epoch
-    drawn = np.concatenate([inversion.mini_batch(5, 2, i, seed=0) for i in range(20)])
+    drawn = np.concatenate([stages.mini_batch(5, 2, i, seed=0) for i in range(20)])
     assert set(drawn.tolist()) == set(range(5))
 
 
@@ -136,7 +136,7 @@ def test_mini_batches_and_going_on(shots):
     traces = count.traces
     states += run(shots, optimizer, 4, resume=states[0], **options)
     survey, observed = shots
-    indices = inversion.mini_batch(5, 2, 2, (3, 0))
+    indices = stages.mini_batch(5, 2, 2, (3, 0))
     value, _ = jf.misfit_and_gradient(
         SIMULATOR, jf.misfits.l2, states[1].model, survey[indices], observed[indices], batch=2
     )

@@ -19,7 +19,7 @@ from compiling import compilations
 from test_gradients import relative
 
 import jaxfwi as jf
-from jaxfwi import budget, inversion, layout, shots
+from jaxfwi import budget, layout, shots, stages
 from jaxfwi.aperture import windows
 
 # The same sums over shots in another order, and batched steps compiled otherwise. Measured: 7e-15.
@@ -419,7 +419,7 @@ def test_an_iteration_reads_its_mini_batch_alone():
     options = {"optimizer": optax.adam(5.0), "iterations": 4, "shots_per_iteration": 3, "seed": 1, "devices": 1}
     file = File(observed)
     states = list(jf.invert(*LINE[:2], survey, file, **options))
-    assert file.read == [inversion.mini_batch(7, 3, i, 1).tolist() for i in range(4)]
+    assert file.read == [stages.mini_batch(7, 3, i, (1, 0)).tolist() for i in range(4)]
     check_same(states[-1].model, list(jf.invert(*LINE[:2], survey, observed, **options))[-1].model, 1e-15)
 
 

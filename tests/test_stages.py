@@ -11,6 +11,7 @@ from test_inversion import GRID, SIMULATOR, START, TRUE, assert_same, shots  # n
 
 import jaxfwi as jf
 from jaxfwi.filters import Butterworth
+from jaxfwi.stages import mini_batch
 
 DENSE = jf.Grid((14,), 10.0, 2e-3, 120)
 PARAMETERS = jf.Simulator(DENSE, absorber=jf.CPML(width=3))
@@ -106,7 +107,7 @@ def test_weights_multiply_both_data(shots):  # noqa: F811
     of_shot = np.arange(1.0, 6.0).reshape(5, 1, 1, 1)
     options = {"optimizer": optax.sgd(1e5), "iterations": 2, "shots_per_iteration": 2, "weights": of_shot}
     state = run(shots, **options)[0]
-    chosen = jf.inversion.mini_batch(5, 2, 0, (0, 0))
+    chosen = mini_batch(5, 2, 0, (0, 0))
     value, _ = jf.misfit_and_gradient(
         SIMULATOR, jf.misfits.l2, START, survey[chosen], observed[chosen], weights=of_shot[chosen]
     )
