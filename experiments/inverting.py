@@ -224,6 +224,7 @@ def follow(
     stages: list[jf.Stage],
     label: str = "",
     pictures: int = 25,
+    measure: Callable[[Models], dict[str, float]] | None = None,
 ) -> Models:
     """Run ``invert(stages=..., checkpoints=...)``, which goes on from its last checkpoint if it was interrupted, with a
     bar, a line of metrics an iteration, and a picture now and then.
@@ -236,6 +237,7 @@ def follow(
         stages: of the inversion.
         label: of this inversion, where an experiment has several.
         pictures: iterations from one to the next.
+        measure: what else to write to the metrics of each iteration.
 
     Returns:
         The final models.
@@ -265,6 +267,7 @@ def follow(
                 misfit=float(np.asarray(state.misfit)),
                 seconds=now - begin,
                 **errors,
+                **(measure(models) if measure else {}),
             )
             begin = now
             bar.set_postfix_str(f"{stage.name}, error " + ", ".join(f"{n} {errors[n]:.2f} %" for n in scene.true))
@@ -283,17 +286,15 @@ def follow(
 def draw_progress(results, case: Case, scene: Scene, models: Models, before: Models, state, suffix: str) -> None:
     """``progress.png``: the model, its last update and gradient, to look at while it runs."""
     name = next(iter(models))
-    figure = Figure(figsize=(15, 3.2), layout="constrained")
-    axes = figure.subplots(1, 3)
     limits = float(scene.true[name].min()), float(scene.true[name].max())
     where = f"iteration {state.iteration}"
+    pictures = [("last update (m/s)", models[name] - before[name])]
+    if isinstance(state.gradient, jf.WaveEquation):  # that by other unknowns is no picture
+        pictures.append(("gradient", np.asarray(getattr(state.gradient, name))))
+    figure = Figure(figsize=(5 * (1 + len(pictures)), 3.2), layout="constrained")
+    axes = figure.subplots(1, 1 + len(pictures))
     jf.plot.model(models[name], case.spacing, axes[0], title=f"{name}, {where}", clim=limits, label=f"{name} (m/s)")
-    update = models[name] - before[name]
-    unknowns = state.gradient if isinstance(state.gradient, jf.WaveEquation) else None
-    pictures = [("last update (m/s)", update)]
-    if unknowns is not None:
-        pictures.append(("gradient", np.asarray(getattr(unknowns, name))))
-    for ax, (title, image) in zip(axes[1:], pictures, strict=False):
+    for ax, (title, image) in zip(axes[1:], pictures, strict=True):
         size = float(np.percentile(np.abs(image), 99.5)) or 1.0
         jf.plot.model(image, case.spacing, ax, title=title, clim=(-size, size), cmap="RdBu_r", label=title)
     results.write_figure(f"progress{suffix}", figure)
@@ -387,8 +388,13 @@ def compare_data(
 
 
 def finish(results: common.Results, figures: dict[str, Any]) -> None:
-    """Write ``summary.json`` and print its table and the figures' paths."""
+    """Write ``summary.json`` and print its table and the figures' paths. Of several inversions, `figures` holds those
+    of each by its label; they stand side by side in the table."""
     results.write_json("summary.json", {"environment": common.environment(), **figures})
-    print(common.table(["", "value"], [[name, f"{value:.4g}"] for name, value in figures.items()]))
+    several = all(isinstance(column, dict) for column in figures.values())
+    columns = figures if several else {"value": figures}
+    names = dict.fromkeys(name for column in columns.values() for name in column)
+    rows = [[name, *(f"{c[name]:.4g}" if name in c else "" for c in columns.values())] for name in names]
+    print(common.table(["", *columns], rows))
     for path in sorted(results.path("figures").glob("*.png")):
         print(path)
