@@ -317,12 +317,15 @@ def draw_errors(results: common.Results, lines: dict[str, list[dict[str, Any]]],
     """``convergence.png``: misfit, and errors by depth, by iteration; of one inversion or several with their names."""
     figure = Figure(figsize=(5.2 * (1 + len(scene.true)), 4), layout="constrained")
     axes = figure.subplots(1, 1 + len(scene.true))
-    for label, metrics in lines.items():
+    styles = ("-", "--", ":", "-.")  # of inversions; colours are of scales and depths
+    for number, (label, metrics) in enumerate(lines.items()):
         first = 0
-        for stage in dict.fromkeys(m["stage"] for m in metrics):
+        for color, stage in enumerate(dict.fromkeys(m["stage"] for m in metrics)):
             misfit = np.array([m["misfit"] for m in metrics if m["stage"] == stage])
+            iterations = np.arange(first, first + len(misfit)) + 1
             name = f"{label}, {stage}" if label else stage
-            axes[0].semilogy(np.arange(first, first + len(misfit)) + 1, misfit / misfit[0], label=name, lw=1)
+            style = {"linestyle": styles[number % 4], "color": f"C{color}", "lw": 1}
+            axes[0].semilogy(iterations, misfit / misfit[0], label=name, **style)
             first += len(misfit)
     axes[0].set(xlabel="iteration", ylabel="misfit / that of the scale's first iteration", title="data")
     axes[0].legend(fontsize="small")
@@ -331,8 +334,7 @@ def draw_errors(results: common.Results, lines: dict[str, list[dict[str, Any]]],
             for color, part in zip(("C0", "C1", "C2"), PARTS, strict=True):
                 key = f"{name} {part}"
                 values = [start[key], *(m[key] for m in metrics)]
-                style = ("-", "--", ":", "-.")[number % 4]
-                ax.plot(values, style, color=color, label=f"{part} {label}".strip())
+                ax.plot(values, styles[number % 4], color=color, label=f"{part} {label}".strip())
         ax.set(xlabel="iteration", ylabel="relative L2 error (%)", title=f"{name}, by depth below the sea bed")
         ax.legend(fontsize="small")
     for ax in axes:

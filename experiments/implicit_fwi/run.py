@@ -1,6 +1,5 @@
 """Implicit inversion: the velocity is a network of the coordinates, beside the usual one on a grid, at equal cost."""
 
-import dataclasses
 import functools
 import sys
 from collections.abc import Callable
@@ -18,6 +17,7 @@ jax.config.update("jax_num_cpu_devices", common.cores())
 
 import jax.numpy as jnp
 import numpy as np
+import optax
 from matplotlib.figure import Figure
 from scipy.fft import dctn
 
@@ -42,9 +42,10 @@ class Options(inverting.Options):
 class Case(inverting.Case):
     """What is computed."""
 
-    network_rates: tuple[float, ...] = (3e-4, 3e-4, 2e-4, 1e-4)  # Adam's first step of weights in each scale
+    network_rates: tuple[float, ...] = (1e-3, 1e-3, 7e-4, 5e-4)  # Adam's longest step of weights in each scale
+    warm_up: int = 5  # iterations over which a scale's rate of the network rises
     width: int = 128  # of the network's layers
-    layers: int = 4  # of sines
+    layers: int = 2  # of sines
     omega: float = 30.0  # by which their arguments are multiplied
     unit: float = 1000.0  # m/s that the network's output of 1 stands for
     softness: float = 50.0  # m/s over which a bound bends what comes near
@@ -54,7 +55,7 @@ RECIPE: dict[str, Any] = {"scales": (2.0, 3.0, 5.0, 0.0), "rates": (40.0, 40.0, 
                           "tilt": 1.0, "smoothing": (150.0, 100.0, 50.0, 20.0)}  # fmt: skip
 PRESETS = {
     "tiny": Case((40, 90), 60.0, shots=6, iterations=(3, 3), rates=(20.0, 20.0), scales=(3.0, 0.0),
-                 network_rates=(3e-4, 3e-4), width=16, layers=2, shots_per_iteration=3, margin=600.0, depth=60.0,
+                 network_rates=(3e-4, 3e-4), width=16, warm_up=1, shots_per_iteration=3, margin=600.0, depth=60.0,
                  frequency=2.5, duration=2.0),
     "quick": Case((58, 187), 60.0, shots=93, iterations=(30,) * 4, depth=60.0, frequency=4.0, order=8, **RECIPE),
     "full": Case((173, 561), 20.0, shots=93, iterations=(50,) * 4, **RECIPE),
@@ -95,39 +96,36 @@ def invert(case: Case, results: common.Results) -> None:
     start = jf.Acoustic(vp=jnp.asarray(scene.start["vp"]))
     network = Siren(2, case.width, case.layers, case.omega, jax.random.key(0))
     limits = jf.Acoustic(vp=case.slowest), jf.Acoustic(vp=case.fastest)
-    own = {
-        "grid": (case, start, {"mask": jf.Acoustic(vp=~scene.fixed), "bounds": limits}),
-        "network": (of_network(case), network, {"to_model": model_of(case, scene)}),
+    inversion = functools.partial(
+        jf.invert,
+        simulator,
+        survey=survey,
+        observed=np.load(results.need("observed.npy", "model"), mmap_mode="r"),
+        encoding=jf.Encoding(),
+        devices=1,  # that computes the one super-shot
+    )
+    on_grid = functools.partial(inversion, start=start, mask=jf.Acoustic(vp=~scene.fixed), bounds=limits)
+    by_network = functools.partial(inversion, start=network, to_model=model_of(case, scene))
+    forms = {
+        "grid": (on_grid, lambda scale: inverting.adam(case, scale, scene.fixed)),
+        "network": (by_network, lambda scale: network_adam(case, scale)),
     }
-    for form, (its_case, unknowns, options) in own.items():
-        if results.path(f"final_vp_{form}.npy").exists():  # made before the interruption
+    for form, (its_inversion, optimizer) in forms.items():
+        if results.path(f"final_vp_{form}.npy").exists():  # made before an interruption
             continue
-        inversion = functools.partial(
-            jf.invert,
-            simulator,
-            unknowns,
-            survey,
-            np.load(results.need("observed.npy", "model"), mmap_mode="r"),
-            encoding=jf.Encoding(),
-            devices=1,  # that computes the one super-shot
-            **options,
-        )
-        stages = inverting.scales(its_case, lambda i, c=its_case: inverting.adam(c, i, scene.fixed))
-        inverting.follow(
-            inversion,
-            results,
-            case,
-            scene,
-            stages,
-            label=form,
-            measure=lambda models: by_wavelength(case, scene, models),
-        )
+        stages = inverting.scales(case, optimizer)
+        measure = functools.partial(by_wavelength, case, scene)
+        inverting.follow(its_inversion, results, case, scene, stages, label=form, measure=measure)
     results.write_array("final_vp.npy", np.load(results.path("final_vp_network.npy")))
 
 
-def of_network(case: Case) -> Case:
-    """The case with the network's rates, and gradients as they are: those of weights have no place to be smoothed."""
-    return dataclasses.replace(case, rates=case.network_rates, smoothing=(0.0,) * len(case.scales))
+def network_adam(case: Case, scale: int) -> optax.GradientTransformation:
+    """Adam for the network. Its rate rises at first: a new scale's first steps have the same length for every weight,
+    and all of them together throw the model far away."""
+    rate, steps = case.network_rates[scale], case.iterations[scale]
+    return optax.adam(
+        optax.warmup_cosine_decay_schedule(rate / case.warm_up, rate, case.warm_up, steps, case.last_rate * rate)
+    )
 
 
 def spectrum(case: Case, scene: inverting.Scene, section: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
