@@ -315,7 +315,8 @@ def ssim(image: Array, reference: Array, cells: Array) -> float:
 
 def draw_errors(results: common.Results, lines: dict[str, list[dict[str, Any]]], scene: Scene, start: dict) -> None:
     """``convergence.png``: misfit, and errors by depth, by iteration; of one inversion or several with their names."""
-    figure = Figure(figsize=(5.2 * (1 + len(scene.true)), 4), layout="constrained")
+    height = 4 if len(lines) == 1 else 5
+    figure = Figure(figsize=(5.2 * (1 + len(scene.true)), height), layout="constrained")
     axes = figure.subplots(1, 1 + len(scene.true))
     styles = ("-", "--", ":", "-.")  # of inversions; colours are of scales and depths
     for number, (label, metrics) in enumerate(lines.items()):
@@ -328,7 +329,6 @@ def draw_errors(results: common.Results, lines: dict[str, list[dict[str, Any]]],
             axes[0].semilogy(iterations, misfit / misfit[0], label=name, **style)
             first += len(misfit)
     axes[0].set(xlabel="iteration", ylabel="misfit / that of the scale's first iteration", title="data")
-    axes[0].legend(fontsize="small")
     for ax, name in zip(axes[1:], scene.true, strict=True):
         for number, (label, metrics) in enumerate(lines.items()):
             for color, part in zip(("C0", "C1", "C2"), PARTS, strict=True):
@@ -336,8 +336,9 @@ def draw_errors(results: common.Results, lines: dict[str, list[dict[str, Any]]],
                 values = [start[key], *(m[key] for m in metrics)]
                 ax.plot(values, styles[number % 4], color=color, label=f"{part} {label}".strip())
         ax.set(xlabel="iteration", ylabel="relative L2 error (%)", title=f"{name}, by depth below the sea bed")
-        ax.legend(fontsize="small")
+    below = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.13), "ncols": len(lines)} if len(lines) > 1 else {}
     for ax in axes:
+        ax.legend(fontsize="small", **below)
         ax.grid(alpha=0.3)
     results.write_figure("convergence", figure)
 

@@ -1,7 +1,8 @@
-"""Implicit inversion end to end, at a size that takes seconds: killed, gone on with, and what it leaves."""
+"""Implicit inversion end to end, at a size that takes seconds: what it leaves, and that it goes on when killed."""
 
 import importlib
 import json
+import shutil
 import subprocess
 import sys
 import time
@@ -12,8 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-ROOT = Path(__file__).resolve().parents[1] / "experiments"
-SCRIPT = ROOT / "implicit_fwi" / "run.py"
+SCRIPT = Path(__file__).resolve().parents[1] / "experiments" / "implicit_fwi" / "run.py"
 FIGURES = ("result", "wavelengths", "convergence", "data_grid", "data_network")
 
 
@@ -41,30 +41,34 @@ def finished(command):
 
 
 def killed_in_the_network(command, log):
-    """Kill the script, with no warning to it, once the network's first iterations are told of."""
+    """Kill the script, with no warning to it, once the network's first iteration is told of."""
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
         end = time.monotonic() + 300
-        while len(lines(log)) < 2 and process.poll() is None and time.monotonic() < end:
+        while not lines(log) and process.poll() is None and time.monotonic() < end:
             time.sleep(0.01)
         assert process.poll() is None
         process.kill()
 
 
-def test_killed_and_called_again_it_ends_as_if_it_had_not_been(options, tmp_path):
-    out, other = tmp_path / "out", tmp_path / "other"
-    killed_in_the_network([*options, out], out / "metrics_network.jsonl")
-    assert not (out / "final_vp.npy").exists()
-    grid = (out / "final_vp_grid.npy").stat().st_mtime_ns
-    printed = finished([*options, out])
-    assert (out / "final_vp_grid.npy").stat().st_mtime_ns == grid  # what was finished is not made again
-    finished([*options, other])
+def test_inverts_and_killed_in_the_midst_goes_on(options, tmp_path):
+    out, left = tmp_path / "out", tmp_path / "left"
+    check_results(out, finished([*options, out]))
+    shutil.copytree(out, left)  # with the grid's inversion, which is not made again
+    for pattern in ("*_network*", "final_vp.npy", "summary.json"):
+        for path in left.glob(pattern):
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+    log = left / "metrics_network.jsonl"
+    killed_in_the_network([*options, left], log)
+    assert not (left / "final_vp.npy").exists()
+    assert 1 <= len(lines(log)) < 6
+    finished([*options, left])
     for name in ("final_vp.npy", "final_vp_grid.npy", "final_vp_network.npy"):
-        np.testing.assert_array_equal(np.load(out / name), np.load(other / name), err_msg=name)
-    for form in ("grid", "network"):
-        a, b = (lines(folder / f"metrics_{form}.jsonl") for folder in (out, other))
-        assert [line["iteration"] for line in a] == list(range(1, 7))
-        assert [{**line, "seconds": 0} for line in a] == [{**line, "seconds": 0} for line in b]
-    check_results(out, printed)
+        np.testing.assert_array_equal(np.load(left / name), np.load(out / name), err_msg=name)
+    for line, expected in zip(lines(log), lines(out / log.name), strict=True):
+        assert line["misfit"] == expected["misfit"]
+        # the model of a checkpoint's network is computed by another program, to rounding the same
+        numbers = {name: value for name, value in expected.items() if name not in ("stage", "seconds")}
+        assert {name: line[name] for name in numbers} == pytest.approx(numbers, rel=1e-5)
 
 
 def check_results(out, printed):
@@ -93,7 +97,7 @@ def test_a_network_of_sines_begins_as_its_initialisation_promises(monkeypatch):
     siren = importlib.import_module("siren").Siren(2, 256, 3, 30.0, jax.random.key(0))
     x = jax.random.uniform(jax.random.key(1), (2000, 2), minval=-1.0)
     first = jnp.sin(30.0 * (x @ siren.weights[0] + siren.biases[0]))
-    # measured: 0.99, and 0.018; uniform weights of that variance times sines of variance 1/2
+    # uniform weights of variance 2/256/30² times 256 sines of variance 1/2
     assert float(jnp.std(30.0 * (first @ siren.weights[1]))) == pytest.approx(1.0, rel=0.05)
     assert siren(x).shape == (2000,)
     assert float(jnp.abs(siren(x)).max()) < 0.2
