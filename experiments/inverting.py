@@ -246,6 +246,7 @@ def follow(
     stages: list[jf.Stage],
     label: str = "",
     pictures: int = 25,
+    measure: Callable[[Models], dict[str, float]] | None = None,
 ) -> Models:
     """Run ``invert(stages=..., checkpoints=...)``, which goes on from its last checkpoint if it was interrupted, with a
     bar, a line of metrics an iteration, and a picture now and then.
@@ -258,6 +259,7 @@ def follow(
         stages: of the inversion.
         label: of this inversion, where an experiment has several.
         pictures: iterations from one to the next.
+        measure: what else to write to the metrics of each iteration.
 
     Returns:
         The final models.
@@ -289,6 +291,7 @@ def follow(
                 misfit=float(np.asarray(state.misfit)),
                 seconds=now - begin,
                 **errors,
+                **(measure(models) if measure else {}),
             )
             begin = now
             bar.set_postfix_str(f"{stage.name}, error " + ", ".join(f"{n} {errors[n]:.2f} %" for n in scene.true))
@@ -307,17 +310,15 @@ def follow(
 def draw_progress(results, case: Case, scene: Scene, models: Models, before: Models, state, suffix: str) -> None:
     """``progress.png``: the model, its last update and gradient, to look at while it runs."""
     name = next(iter(models))
-    figure = Figure(figsize=(15, 3.2), layout="constrained")
-    axes = figure.subplots(1, 3)
     limits = float(scene.true[name].min()), float(scene.true[name].max())
     where = f"iteration {state.iteration}"
+    pictures = [("last update (m/s)", models[name] - before[name])]
+    if isinstance(state.gradient, jf.WaveEquation):  # that by other unknowns is no picture
+        pictures.append(("gradient", np.asarray(getattr(state.gradient, name))))
+    figure = Figure(figsize=(5 * (1 + len(pictures)), 3.2), layout="constrained")
+    axes = figure.subplots(1, 1 + len(pictures))
     jf.plot.model(models[name], case.spacing, axes[0], title=f"{name}, {where}", clim=limits, label=f"{name} (m/s)")
-    update = models[name] - before[name]
-    unknowns = state.gradient if isinstance(state.gradient, jf.WaveEquation) else None
-    pictures = [("last update (m/s)", update)]
-    if unknowns is not None:
-        pictures.append(("gradient", np.asarray(getattr(unknowns, name))))
-    for ax, (title, image) in zip(axes[1:], pictures, strict=False):
+    for ax, (title, image) in zip(axes[1:], pictures, strict=True):
         size = float(np.percentile(np.abs(image), 99.5)) or 1.0
         jf.plot.model(image, case.spacing, ax, title=title, clim=(-size, size), cmap="RdBu_r", label=title)
     results.write_figure(f"progress{suffix}", figure)
@@ -338,27 +339,30 @@ def ssim(image: Array, reference: Array, cells: Array) -> float:
 
 def draw_errors(results: common.Results, lines: dict[str, list[dict[str, Any]]], scene: Scene, start: dict) -> None:
     """``convergence.png``: misfit, and errors by depth, by iteration; of one inversion or several with their names."""
-    figure = Figure(figsize=(5.2 * (1 + len(scene.true)), 4), layout="constrained")
+    height = 4 if len(lines) == 1 else 5
+    figure = Figure(figsize=(5.2 * (1 + len(scene.true)), height), layout="constrained")
     axes = figure.subplots(1, 1 + len(scene.true))
-    for label, metrics in lines.items():
+    styles = ("-", "--", ":", "-.")  # of inversions; colours are of scales and depths
+    for number, (label, metrics) in enumerate(lines.items()):
         first = 0
-        for stage in dict.fromkeys(m["stage"] for m in metrics):
+        for color, stage in enumerate(dict.fromkeys(m["stage"] for m in metrics)):
             misfit = np.array([m["misfit"] for m in metrics if m["stage"] == stage])
+            iterations = np.arange(first, first + len(misfit)) + 1
             name = f"{label}, {stage}" if label else stage
-            axes[0].semilogy(np.arange(first, first + len(misfit)) + 1, misfit / misfit[0], label=name, lw=1)
+            style = {"linestyle": styles[number % 4], "color": f"C{color}", "lw": 1}
+            axes[0].semilogy(iterations, misfit / misfit[0], label=name, **style)
             first += len(misfit)
     axes[0].set(xlabel="iteration", ylabel="misfit / that of the scale's first iteration", title="data")
-    axes[0].legend(fontsize="small")
     for ax, name in zip(axes[1:], scene.true, strict=True):
         for number, (label, metrics) in enumerate(lines.items()):
             for color, part in zip(("C0", "C1", "C2"), PARTS, strict=True):
                 key = f"{name} {part}"
                 values = [start[key], *(m[key] for m in metrics)]
-                style = ("-", "--", ":", "-.")[number % 4]
-                ax.plot(values, style, color=color, label=f"{part} {label}".strip())
+                ax.plot(values, styles[number % 4], color=color, label=f"{part} {label}".strip())
         ax.set(xlabel="iteration", ylabel="relative L2 error (%)", title=f"{name}, by depth below the sea bed")
-        ax.legend(fontsize="small")
+    below = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.13), "ncols": len(lines)} if len(lines) > 1 else {}
     for ax in axes:
+        ax.legend(fontsize="small", **below)
         ax.grid(alpha=0.3)
     results.write_figure("convergence", figure)
 

@@ -1,0 +1,214 @@
+"""Implicit inversion: the velocity is a network of the coordinates, beside the usual one on a grid, at equal cost."""
+
+import functools
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import jax
+
+import common
+
+jax.config.update("jax_num_cpu_devices", common.cores())
+
+import jax.numpy as jnp
+import numpy as np
+import optax
+from matplotlib.figure import Figure
+from scipy.fft import dctn
+
+import inverting
+import jaxfwi as jf
+from siren import Siren
+
+WAVELENGTHS = {"long": (2000.0, np.inf), "middle": (700.0, 2000.0), "short": (0.0, 700.0)}  # of models, metres
+FORMS = ("grid", "network")
+
+
+@dataclass(frozen=True)
+class Options(inverting.Options):
+    """Implicit inversion: the velocity is a network of the coordinates. The same survey, super-shots and number of
+    simulations serve an inversion on the grid beside it."""
+
+    out: Path = Path("runs/implicit_fwi")
+    """The output folder."""
+
+
+@dataclass(frozen=True)
+class Case(inverting.Case):
+    """What is computed."""
+
+    network_rates: tuple[float, ...] = (3e-3, 1.5e-3, 1.5e-3, 1e-3)  # Adam's longest step of weights in each scale
+    warm_up: int = 5  # iterations over which a scale's rate of the network rises
+    width: int = 128  # of the network's layers
+    layers: int = 2  # of sines
+    omega: float = 30.0  # by which their arguments are multiplied
+    unit: float = 1000.0  # m/s that the network's output of 1 stands for
+    softness: float = 50.0  # m/s over which a bound bends what comes near
+
+
+RECIPE: dict[str, Any] = {"scales": (2.0, 3.0, 5.0, 0.0), "rates": (40.0, 40.0, 30.0, 20.0), "last_rate": 0.5,
+                          "tilt": 1.0, "smoothing": (150.0, 100.0, 50.0, 20.0)}  # fmt: skip
+PRESETS = {
+    "tiny": Case((40, 90), 60.0, shots=6, iterations=(3, 3), rates=(20.0, 20.0), scales=(3.0, 0.0),
+                 network_rates=(1e-3, 1e-3), width=16, warm_up=1, shots_per_iteration=3, margin=600.0, depth=60.0,
+                 frequency=2.5, duration=2.0),
+    "quick": Case((58, 187), 60.0, shots=93, iterations=(30,) * 4, depth=60.0, frequency=4.0, order=8, **RECIPE),
+    "full": Case((173, 561), 20.0, shots=93, iterations=(50,) * 4, **RECIPE),
+}  # fmt: skip
+
+
+def model_of(case: Case, scene: inverting.Scene) -> Callable[[Siren], jf.Acoustic]:
+    """The function from a network to the model: the start and what the network adds to it, in the bounds; the sea as
+    it is."""
+    start, fixed = jnp.asarray(scene.start["vp"]), jnp.asarray(scene.fixed)
+    z, x = (jnp.linspace(-1.0, 1.0, n) for n in case.shape)
+    points = jnp.stack(jnp.meshgrid(z, x, indexing="ij"), axis=-1)
+
+    def network_to_model(network: Siren) -> jf.Acoustic:
+        vp = start + case.unit * network(points)
+        vp = case.slowest + case.softness * jax.nn.softplus((vp - case.slowest) / case.softness)
+        vp = case.fastest - case.softness * jax.nn.softplus((case.fastest - vp) / case.softness)
+        return jf.Acoustic(vp=jnp.where(fixed, start, vp))
+
+    return network_to_model
+
+
+def main(options: Options) -> None:
+    inverting.run(options, PRESETS, {"model": model_data, "invert": invert, "compare": compare})
+
+
+def model_data(case: Case, results: common.Results) -> None:
+    """The observed data."""
+    simulator, survey = inverting.acquisition(case)
+    true = jf.Acoustic(vp=jnp.asarray(inverting.scene(results).true["vp"]))
+    inverting.observe(results, "observed.npy", simulator, true, survey)
+
+
+def invert(case: Case, results: common.Results) -> None:
+    """Both forms, with the same shots and codes in each iteration."""
+    scene = inverting.scene(results)
+    simulator, survey = inverting.acquisition(case)
+    start = jf.Acoustic(vp=jnp.asarray(scene.start["vp"]))
+    network = Siren(2, case.width, case.layers, case.omega, jax.random.key(0))
+    limits = jf.Acoustic(vp=case.slowest), jf.Acoustic(vp=case.fastest)
+    inversion = functools.partial(
+        jf.invert,
+        simulator,
+        survey=survey,
+        observed=np.load(results.need("observed.npy", "model"), mmap_mode="r"),
+        encoding=jf.Encoding(),
+        devices=1,  # that computes the one super-shot
+    )
+    on_grid = functools.partial(inversion, start=start, mask=jf.Acoustic(vp=~scene.fixed), bounds=limits)
+    by_network = functools.partial(inversion, start=network, to_model=model_of(case, scene))
+    forms = {
+        "grid": (on_grid, lambda scale: inverting.adam(case, scale, scene.fixed)),
+        "network": (by_network, lambda scale: network_adam(case, scale)),
+    }
+    for form, (its_inversion, optimizer) in forms.items():
+        if results.path(f"final_vp_{form}.npy").exists():  # made before an interruption
+            continue
+        stages = inverting.scales(case, optimizer)
+        measure = functools.partial(by_wavelength, case, scene)
+        inverting.follow(its_inversion, results, case, scene, stages, label=form, measure=measure)
+    results.write_array("final_vp.npy", np.load(results.path("final_vp_network.npy")))
+
+
+def network_adam(case: Case, scale: int) -> optax.GradientTransformation:
+    """Adam for the network. Its rate rises at first: a new scale's first steps have the same length for every weight,
+    and all of them together throw the model far away."""
+    rate, steps = case.network_rates[scale], case.iterations[scale]
+    return optax.adam(
+        optax.warmup_cosine_decay_schedule(rate / case.warm_up, rate, case.warm_up, steps, case.last_rate * rate)
+    )
+
+
+def spectrum(case: Case, scene: inverting.Scene, section: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Wavenumbers in cycles per metre, and the cosine transform, of what lies below the sea bed between the margins."""
+    rows, columns = np.nonzero(case.evaluated(scene.fixed)["whole"])
+    part = section[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1]
+    k = [np.arange(n) / (2 * n * case.spacing) for n in part.shape]
+    return np.hypot(*np.meshgrid(*k, indexing="ij")), np.asarray(dctn(part.astype(float), norm="ortho"))
+
+
+def by_wavelength(case: Case, scene: inverting.Scene, models: inverting.Models) -> dict[str, float]:
+    """Errors of the structure of some wavelengths in per cent of what they were at the start."""
+    wavenumber, error = spectrum(case, scene, models["vp"] - scene.true["vp"])
+    _, first = spectrum(case, scene, scene.start["vp"] - scene.true["vp"])
+    out = {}
+    for name, (shortest, longest) in WAVELENGTHS.items():
+        band = (wavenumber >= 1 / longest) & (wavenumber < (1 / shortest if shortest else np.inf))
+        out[f"error of {name} wavelengths"] = float(100 * np.linalg.norm(error[band]) / np.linalg.norm(first[band]))
+    return out
+
+
+def compare(case: Case, results: common.Results) -> None:
+    """Figures, the table and summary.json."""
+    scene = inverting.scene(results)
+    simulator, survey = inverting.acquisition(case)
+    final = {form: {"vp": np.load(results.need(f"final_vp_{form}.npy", "invert"))} for form in FORMS}
+    observed = np.load(results.need("observed.npy", "model"), mmap_mode="r")
+    metrics = {form: results.metrics(f"metrics_{form}.jsonl") for form in FORMS}
+    network = Siren(2, case.width, case.layers, case.omega, jax.random.key(0))
+    unknowns = {"grid": int((~scene.fixed).sum()), "network": sum(x.size for x in jax.tree.leaves(network))}
+    figures = {}
+    for form in FORMS:
+        cost = results.read_json(f"cost_{form}.json")
+        figures[form] = {
+            "unknowns": unknowns[form],
+            **inverting.figures_of(case, scene, final[form], metrics[form], cost),
+        }
+        del figures[form]["peak memory of the inversion, MB"]  # the second in a process uses what the first has freed
+        bands = by_wavelength(case, scene, final[form])
+        figures[form] |= {f"{name}, end / start, %": value for name, value in bands.items()}
+        models: dict[str, jf.WaveEquation] = {
+            "start": jf.Acoustic(vp=scene.start["vp"]),
+            "result": jf.Acoustic(vp=final[form]["vp"]),
+        }
+        figures[form] |= inverting.compare_data(results, case, simulator, survey, observed, models, f"_{form}")
+    draw_results(results, case, scene, final)
+    draw_wavelengths(results, case, scene, final, metrics)
+    inverting.draw_errors(results, metrics, scene, scene.errors(case, scene.start))
+    inverting.finish(results, figures)
+
+
+def draw_results(
+    results: common.Results, case: Case, scene: inverting.Scene, final: dict[str, inverting.Models]
+) -> None:
+    """``result.png``: true model, start and results on one scale, and their errors."""
+    images = {"true": scene.true["vp"], "start": scene.start["vp"], **{form: m["vp"] for form, m in final.items()}}
+    figure = jf.plot.compare(images, case.spacing, difference_to="true", symmetric=False, label="vp (m/s)")
+    results.write_figure("result", figure)
+
+
+def draw_wavelengths(results, case: Case, scene: inverting.Scene, final, metrics) -> None:
+    """``wavelengths.png``: what differs from the start by wavenumber, and errors of wavelengths by iteration."""
+    figure = Figure(figsize=(11, 4.4), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    edges = np.linspace(0, 0.5 / case.spacing, 31)
+    for name, vp in {"true": scene.true["vp"], **{form: m["vp"] for form, m in final.items()}}.items():
+        wavenumber, update = spectrum(case, scene, vp - scene.start["vp"])
+        which = np.digitize(wavenumber.ravel(), edges) - 1
+        power = np.bincount(which, (update**2).ravel(), len(edges))[:-1]
+        left.semilogy(1e3 * (edges[:-1] + edges[1:]) / 2, np.sqrt(power / update.size), label=name)
+    left.set(xlabel="wavenumber (cycles / km)", ylabel="update's amplitude in a bin (m/s)", title="model - start")
+    left.legend()
+    for color, (name, (shortest, longest)) in zip(("C0", "C1", "C2"), WAVELENGTHS.items(), strict=True):
+        span = f"> {shortest:g} m" if longest == np.inf else f"{shortest:g} - {longest:g} m"
+        for style, (form, lines) in zip(("-", "--"), metrics.items(), strict=True):
+            values = [100.0, *(m[f"error of {name} wavelengths"] for m in lines)]
+            right.plot(values, style, color=color, label=f"{span}, {form}")
+    right.set(xlabel="iteration", ylabel="error / that of the start (%)", title="errors by wavelength")
+    right.legend(fontsize="small", loc="upper center", bbox_to_anchor=(0.5, -0.15), ncols=3)
+    for ax in (left, right):
+        ax.grid(alpha=0.3)
+    results.write_figure("wavelengths", figure)
+
+
+if __name__ == "__main__":
+    common.main(main, Options)
