@@ -50,6 +50,7 @@ def killed_in_the_network(command, log):
         process.kill()
 
 
+@pytest.mark.slow
 def test_inverts_and_killed_in_the_midst_goes_on(options, tmp_path):
     out, left = tmp_path / "out", tmp_path / "left"
     check_results(out, finished([*options, out]))
