@@ -41,8 +41,8 @@ PRESETS = {
                   order=8),
     "full": Case((173, 561), 20.0, shots=93, iterations=(50,) * 4, rates=(20.0,) * 4),
 }  # fmt: skip
-TUNED: dict[str, Any] = {"scales": (2.0, 3.0, 5.0, 0.0), "iterations": (40, 40, 50, 70), "rates": (40.0,) * 4,
-                         "last_rate": 0.25, "tilt": 1.0, "smoothing": (150.0, 100.0, 50.0, 15.0)}  # fmt: skip
+TUNED: dict[str, Any] = {"scales": (2.0, 3.0, 5.0, 0.0), "rates": (40.0, 40.0, 30.0, 20.0), "last_rate": 0.5,
+                         "tilt": 1.0, "smoothing": (150.0, 100.0, 50.0, 20.0)}  # fmt: skip
 
 
 def main(options: Options) -> None:
