@@ -111,7 +111,7 @@ def killed_at_random(folder, times, script, seed):
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="there is no kill -9 here")
-@pytest.mark.parametrize("times", [2, pytest.param(12, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("times", [1, pytest.param(12, marks=pytest.mark.slow)])
 def test_killed_at_random_moments_it_ends_bit_for_bit_as_if_never_killed(tmp_path, times):
     script = textwrap.dedent(CHILD).format(tests=str(Path(__file__).parent), cache=str(tmp_path / "cache"))
     assert killed_at_random(tmp_path / "whole", 0, script, seed=0) == 0
@@ -276,6 +276,7 @@ def test_an_ended_inversion_can_be_made_longer(shots, tmp_path):  # noqa: F811
         run(shots, tmp_path, iterations=5)
 
 
+@pytest.mark.slow
 def test_random_keys_of_an_optimizer_are_saved(shots, tmp_path):  # noqa: F811
     noisy = optax.chain(optax.adam(5.0), optax.add_noise(0.1, 0.5, key=jax.random.key(3)))
     whole = run(shots, tmp_path / "whole", optimizer=noisy)
@@ -301,6 +302,7 @@ def test_resume_and_checkpoints_are_not_both_given(shots, tmp_path):  # noqa: F8
         run(shots, tmp_path, resume=state)
 
 
+@pytest.mark.slow
 def test_a_network_is_saved_by_its_numbers(shots, tmp_path):  # noqa: F811
     """What is inverted for may hold functions, as a network's activations."""
     import equinox as eqx

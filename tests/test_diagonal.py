@@ -42,7 +42,6 @@ def derivative(ragged, band):
     return np.asarray(jax.jit(jax.jacfwd(data))(MODEL.vp)).reshape(4, -1, 16)
 
 
-@pytest.mark.telling
 @pytest.mark.parametrize(
     ("ragged", "band", "memory"),
     [(False, None, jf.FullStorage()), (True, BAND, jf.BoundarySaving())],

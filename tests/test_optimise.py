@@ -107,7 +107,6 @@ def test_preconditioning():
     np.testing.assert_array_equal(newton.rho, 0.0)
 
 
-@pytest.mark.telling
 def test_parameters_apart():
     """Each transformation under `optax.partition`, which puts masked nodes in the place of the others' parameters."""
     gradient, model = elastic(), elastic(3)
@@ -153,7 +152,6 @@ def flat(tree):
     return np.concatenate(jax.tree.leaves(tree))
 
 
-@pytest.mark.telling
 def test_as_many_products_as_unknowns_solve_the_system():
     hessian, model, gradient, _, product = quadratic()
     # In exact arithmetic 12 products would do. The diagonal takes the units out of a condition of 6e5.

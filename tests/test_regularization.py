@@ -173,7 +173,6 @@ def test_single_precision_stays():
         assert slope(ours, x).dtype == jnp.float32
 
 
-@pytest.mark.telling
 def test_total_variation_keeps_a_step_that_tikhonov_smooths():
     true = np.where(np.arange(60) < 30, 0.0, 1.0)
     seen = true + 0.05 * noise((60,))

@@ -205,6 +205,7 @@ def test_a_penalty_is_added_with_its_gradient(shots, optimizer):  # noqa: F811
         run(shots, start, optimizer=optimizer, iterations=1, regularization=3.0)
 
 
+@pytest.mark.slow
 def test_a_strong_penalty_wins(shots):  # noqa: F811
     """With a line search, which must see it too."""
     penalty = jf.regularization.Reference(10.0, START, weight=1.0)
@@ -224,6 +225,7 @@ def newton(count, damping=0.0):
     return optax.GradientTransformationExtraArgs(lambda params: optax.EmptyState(), update)
 
 
+@pytest.mark.slow
 def test_products_with_the_gauss_newton_hessian_are_at_hand(shots):  # noqa: F811
     penalty = jf.regularization.Reference(10.0, START, weight=1e-7)
     options = {"optimizer": newton(16), "regularization": penalty}
