@@ -103,6 +103,14 @@ def test_weights_multiply_both_data(shots):  # noqa: F811
     one, other = jf.misfit_and_gradient(SIMULATOR, jf.misfits.l2, START, fewer, observed[:, :, ::2])
     assert float(value) == pytest.approx(float(one), rel=1e-12)
     assert relative(gradient.vp, other.vp) < 1e-12
+
+
+@pytest.mark.slow
+def test_weights_in_mini_batches_and_products(shots):  # noqa: F811
+    survey, observed = shots
+    kept = np.ones((5, 1, 3, 1))
+    kept[:, :, 1] = 0.0
+    fewer = jf.Survey(survey.source, survey.receiver[:, ::2], survey.wavelet)
     # in mini-batches each shot keeps its own
     of_shot = np.arange(1.0, 6.0).reshape(5, 1, 1, 1)
     options = {"optimizer": optax.sgd(1e5), "iterations": 2, "shots_per_iteration": 2, "weights": of_shot}
