@@ -210,6 +210,12 @@ def observe(
     results.write_array(name, np.concatenate(data))
 
 
+def observe_acoustic(case: Case, results: common.Results) -> None:
+    """Stage model of an acoustic experiment: ``observed.npy`` in the true model."""
+    simulator, survey = acquisition(case)
+    observe(results, "observed.npy", simulator, jf.Acoustic(vp=jnp.asarray(scene(results).true["vp"])), survey)
+
+
 def scales(case: Case, optimizer: Callable[[int], Any], **options: Any) -> list[jf.Stage]:
     """A stage for each scale; ``optimizer(scale)`` is that of the scale of this number."""
 

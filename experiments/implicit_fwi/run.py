@@ -79,14 +79,7 @@ def model_of(case: Case, scene: inverting.Scene) -> Callable[[Siren], jf.Acousti
 
 
 def main(options: Options) -> None:
-    inverting.run(options, PRESETS, {"model": model_data, "invert": invert, "compare": compare})
-
-
-def model_data(case: Case, results: common.Results) -> None:
-    """The observed data."""
-    simulator, survey = inverting.acquisition(case)
-    true = jf.Acoustic(vp=jnp.asarray(inverting.scene(results).true["vp"]))
-    inverting.observe(results, "observed.npy", simulator, true, survey)
+    inverting.run(options, PRESETS, {"model": inverting.observe_acoustic, "invert": invert, "compare": compare})
 
 
 def invert(case: Case, results: common.Results) -> None:

@@ -49,14 +49,7 @@ def main(options: Options) -> None:
     presets = PRESETS
     if options.recipe != "documents":
         presets = {k: c if k == "tiny" else dataclasses.replace(c, **TUNED) for k, c in PRESETS.items()}
-    inverting.run(options, presets, {"model": model_data, "invert": invert, "compare": compare})
-
-
-def model_data(case: Case, results: common.Results) -> None:
-    """The observed data."""
-    simulator, survey = inverting.acquisition(case)
-    true = jf.Acoustic(vp=jnp.asarray(inverting.scene(results).true["vp"]))
-    inverting.observe(results, "observed.npy", simulator, true, survey)
+    inverting.run(options, presets, {"model": inverting.observe_acoustic, "invert": invert, "compare": compare})
 
 
 def invert(case: Case, results: common.Results) -> None:
