@@ -237,11 +237,20 @@ def scales(case: Case, optimizer: Callable[[int], Any], **options: Any) -> list[
     ]
 
 
-def adam(case: Case, scale: int, fixed: Array, share: float = 1.0) -> Any:
-    """The optimiser of a scale: gradients smoothed below the sea bed, and Adam with ``share`` times the case's rate."""
-    rate = optax.cosine_decay_schedule(share * case.rates[scale], case.iterations[scale], alpha=case.last_rate)
+def rate(case: Case, scale: int, rates: tuple[float, ...]) -> optax.Schedule:
+    """The step of a scale, m/s: the first is that of `rates`, and it falls as the case has it."""
+    return optax.cosine_decay_schedule(rates[scale], case.iterations[scale], alpha=case.last_rate)
+
+
+def smoothing(case: Case, scale: int, fixed: Array) -> list[Any]:
+    """The link of a scale's optimiser that smooths gradients below the sea bed, or none."""
     cells = case.smoothing[scale] / case.spacing
-    return optax.chain(*([jf.optimise.smooth(cells, keep=fixed)] if cells else []), optax.adam(rate))
+    return [jf.optimise.smooth(cells, keep=fixed)] if cells else []
+
+
+def adam(case: Case, scale: int, fixed: Array) -> Any:
+    """The optimiser of a scale: gradients smoothed, and Adam at the case's rate."""
+    return optax.chain(*smoothing(case, scale, fixed), optax.adam(rate(case, scale, case.rates)))
 
 
 def follow(

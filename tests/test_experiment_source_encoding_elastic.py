@@ -51,6 +51,15 @@ def test_inverts_models_of_the_user_for_both_velocities(model_files, tmp_path):
         assert (out / "figures" / f"{name}.png").stat().st_size > 5_000  # an empty one is smaller
 
 
+def test_its_preset_of_half_resolution_can_be_asked_for(model_files, tmp_path):
+    """The other experiments of encoded inversion have none."""
+    own = ["--vp", model_files / "vp.npy", "--spacing", 70]
+    done = run("--preset", "half", "--stage", "make", *own, "--out", tmp_path / "out")
+    assert done.returncode == 0, done.stderr
+    config = json.loads((tmp_path / "out" / "config.json").read_text())
+    assert config["scales"] == [2.0, 3.0, 4.0, 0.0]
+
+
 def test_a_vs_that_is_zero_in_rock_is_met_with_one_sentence(model_files, tmp_path):
     vs = np.load(model_files / "vs.npy")
     vs[-1, :3] = 0.0

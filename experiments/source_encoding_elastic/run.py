@@ -5,6 +5,7 @@ import functools
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Literal
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -33,6 +34,8 @@ class Options(inverting.Options):
 
     out: Path = Path("runs/source_encoding_elastic")
     """The output folder."""
+    preset: Literal["tiny", "quick", "half", "full"] | None = None  # pyright: ignore[reportIncompatibleVariableOverride]
+    """How much to compute: tiny to see that it runs; quick, the default; half, of cells twice those of full."""
     vs: Path | None = None
     """A .npy file with the true S-wave velocity in m/s, 0 in water; by default vp / 1.73 in rock."""
     rho: Path | None = None
@@ -48,16 +51,17 @@ class ElasticCase(Case):
     vs_rates: tuple[float, ...] = ()  # Adam's first step in each scale, m/s
 
 
+LONG: dict[str, Any] = {"shots": 93, "iterations": (50,) * 4, "rates": (30.0, 30.0, 20.0, 20.0),
+                        "vs_rates": (18.0, 18.0, 12.0, 12.0), "last_rate": 0.5, "tilt": 1.0,
+                        "smoothing": (150.0, 100.0, 50.0, 20.0), "water_depth": 480.0}  # fmt: skip
 PRESETS = {
     "tiny": ElasticCase((34, 68), 70.0, shots=6, iterations=(3,), rates=(20.0,), vs_rates=(12.0,), scales=(2.0,),
                         shots_per_iteration=3, margin=700.0, depth=70.0, frequency=1.5, duration=2.5),
     "quick": ElasticCase((60, 160), 50.0, shots=31, iterations=(10, 15, 20, 20), rates=(40.0, 30.0, 20.0, 20.0),
                          vs_rates=(12.0,) * 4, scales=(1.5, 2.5, 4.0, 0.0), margin=500.0, depth=50.0, frequency=3.0,
                          order=8, water_depth=480.0),
-    "half": ElasticCase((87, 281), 40.0, shots=93, iterations=(50,) * 4, rates=(20.0,) * 4, vs_rates=(12.0,) * 4,
-                        frequency=4.0, order=8, water_depth=480.0),
-    "full": ElasticCase((173, 561), 20.0, shots=93, iterations=(50,) * 4, rates=(20.0,) * 4, vs_rates=(12.0,) * 4,
-                        water_depth=480.0),
+    "half": ElasticCase((87, 281), 40.0, scales=(2.0, 3.0, 4.0, 0.0), frequency=4.0, order=8, **LONG),
+    "full": ElasticCase((173, 561), 20.0, scales=(2.0, 3.0, 5.0, 0.0), **LONG),
 }  # fmt: skip
 
 
@@ -138,10 +142,12 @@ def invert(case: ElasticCase, results: common.Results) -> None:
         devices=1,  # that computes the one super-shot
     )
 
-    def optimizer(scale: int) -> optax.GradientTransformation:
-        """An Adam for each velocity; the density is known."""
-        steps = {"vp": optax.adam(case.rates[scale]), "vs": optax.adam(case.vs_rates[scale])}
-        return optax.partition({**steps, "rho": optax.set_to_zero()}, jf.Elastic(vp="vp", vs="vs", rho="rho"))
+    def optimizer(scale: int) -> Any:
+        """Gradients smoothed; an Adam for each velocity; the density is known."""
+        vp, vs = (optax.adam(inverting.rate(case, scale, rates)) for rates in (case.rates, case.vs_rates))
+        parameters = jf.Elastic(vp="vp", vs="vs", rho="rho")
+        by_parameter = optax.partition({"vp": vp, "vs": vs, "rho": optax.set_to_zero()}, parameters)
+        return optax.chain(*inverting.smoothing(case, scale, scene.fixed), by_parameter)
 
     inverting.follow(inversion, results, case, scene, inverting.scales(case, optimizer))
 
