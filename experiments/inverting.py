@@ -58,10 +58,12 @@ class Case:
     shots: int
     iterations: tuple[int, ...]  # of each scale
     rates: tuple[float, ...]  # Adam's first step in each scale, m/s
-    last_rate: float = 1.0  # of a scale, as a part of the first; between them half a cosine
+    last_rates: tuple[float, ...] = (1.0,) * 4  # of a scale, as a part of its first; between them half a cosine
     scales: tuple[float, ...] = (1.0, 3.0, 5.0, 0.0)  # corner of the low-pass in Hz, 0 for all frequencies
     tilt: float = 0.0  # power of frequency that data are divided by above half a Hz
-    smoothing: tuple[float, ...] = (0.0, 0.0, 0.0, 0.0)  # of gradients in each scale, standard deviation
+    smoothing: tuple[float, ...] = (0.0,) * 4  # of gradients in each scale, standard deviation
+    levels: tuple[tuple[float, ...], ...] = ()  # in each scale, lengths of which each has an Adam; by default one Adam
+    shares: tuple[float, ...] = ()  # of the rate, by level
     shots_per_iteration: int = 10
     receiver_step: int = 1  # columns from one receiver to the next
     margin: float = 1000.0  # on either side, without shots and receivers, where no error is measured
@@ -239,7 +241,7 @@ def scales(case: Case, optimizer: Callable[[int], Any], **options: Any) -> list[
 
 def rate(case: Case, scale: int, rates: tuple[float, ...]) -> optax.Schedule:
     """The step of a scale, m/s: the first is that of `rates`, and it falls as the case has it."""
-    return optax.cosine_decay_schedule(rates[scale], case.iterations[scale], alpha=case.last_rate)
+    return optax.cosine_decay_schedule(rates[scale], case.iterations[scale], alpha=case.last_rates[scale])
 
 
 def smoothing(case: Case, scale: int, fixed: Array) -> list[Any]:
@@ -249,8 +251,17 @@ def smoothing(case: Case, scale: int, fixed: Array) -> list[Any]:
 
 
 def adam(case: Case, scale: int, fixed: Array) -> Any:
-    """The optimiser of a scale: gradients smoothed, and Adam at the case's rate."""
-    return optax.chain(*smoothing(case, scale, fixed), optax.adam(rate(case, scale, case.rates)))
+    """The optimiser of a scale: gradients smoothed, and Adam at the case's rate; or an Adam for each of several
+    lengths, so that the model's long wavelengths, of which a cell's gradient says little, are found beside the short.
+    """
+    steps = rate(case, scale, case.rates)
+    if not case.levels:
+        return optax.chain(*smoothing(case, scale, fixed), optax.adam(steps))
+    parts = []
+    for length, share in zip(case.levels[scale], case.shares, strict=True):
+        smooth = jf.optimise.smooth(length / case.spacing, keep=fixed)
+        parts.append(optax.chain(smooth, optax.adam(steps), optax.scale(share), smooth))
+    return jf.optimise.added(*parts)
 
 
 def follow(

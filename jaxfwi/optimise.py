@@ -33,7 +33,7 @@ from numpy.typing import ArrayLike
 from jaxfwi.checks import known, whole
 from jaxfwi.grid import Grid
 
-__all__ = ["clamp", "mute", "precondition", "smooth", "truncated_gauss_newton"]
+__all__ = ["added", "clamp", "mute", "precondition", "smooth", "truncated_gauss_newton"]
 
 DARKEST = 0.01  # of the greatest illumination, below which it is not compensated
 
@@ -68,6 +68,41 @@ class TruncatedGaussNewtonState(NamedTuple):
     products: Array
     residual: Array
     inverse: Any
+
+
+def added(*transformations: optax.GradientTransformation) -> optax.GradientTransformationExtraArgs:
+    """Adds the updates that several transformations make of the same gradient.
+
+    With a smoothing before and after each, an optimiser for the model's long wavelengths works beside one for its short
+    ones: a model ``m = S_1 a_1 + S_2 a_2 + ...`` has the gradients ``S_i^T g`` by its parts, and Adam, whose steps are
+    as long in all unknowns, moves what is smooth as fast as what is not (a multilevel preconditioner; Bramble, Pasciak
+    & Xu 1990, Mathematics of Computation 55, 1-22).
+
+    Args:
+        transformations: of the gradient; extra arguments go to each that takes them.
+
+    Raises:
+        ValueError: for none.
+
+    >>> import jax.numpy as jnp, optax
+    >>> short, long = (
+    ...     optax.chain(smooth(cells), optax.adam(rate), smooth(cells)) for cells, rate in ((2.0, 12.0), (9.0, 8.0)))
+    >>> both, update = added(short, long), jnp.ones(20)
+    >>> both.update(update, both.init(update))[0][0].round(3).item()
+    -20.0
+    """
+    if not transformations:
+        raise ValueError("added() needs one transformation or more.")
+    parts = [optax.with_extra_args_support(part) for part in transformations]
+
+    def init(params):
+        return tuple(part.init(params) for part in parts)
+
+    def update(updates, state, params=None, **extra_args):
+        done = [part.update(updates, s, params, **extra_args) for part, s in zip(parts, state, strict=True)]
+        return jax.tree.map(lambda *of_parts: sum(of_parts), *(u for u, _ in done)), tuple(s for _, s in done)
+
+    return optax.GradientTransformationExtraArgs(init, update)
 
 
 def smooth(length: Any, keep: Any = None) -> optax.GradientTransformation:

@@ -7,7 +7,7 @@ import optax
 import pytest
 
 import jaxfwi as jf
-from jaxfwi.optimise import clamp, mute, precondition, smooth, truncated_gauss_newton
+from jaxfwi.optimise import added, clamp, mute, precondition, smooth, truncated_gauss_newton
 
 SHAPE = (12, 9)
 SEA = np.broadcast_to(np.arange(12)[:, None] < np.array([3, 3, 4, 4, 4, 3, 2, 2, 2]), SHAPE)
@@ -105,6 +105,36 @@ def test_preconditioning():
         assert float(getattr(normal, name)[brightest]) == pytest.approx(g[brightest], rel=1e-13)
     np.testing.assert_array_equal(normal.rho, 0.0)
     np.testing.assert_array_equal(newton.rho, 0.0)
+
+
+def test_updates_are_added():
+    gradient, model = elastic(), elastic(3)
+    parts = optax.adam(2.0), optax.chain(smooth(2.0), optax.adam(3.0), smooth(2.0)), optax.sgd(0.1)
+    ours = added(*parts)
+    (first, state), states = run(ours, gradient, model), [part.init(model) for part in parts]
+    second, _ = ours.update(elastic(9), state, model)
+    for updates, given in ((first, gradient), (second, elastic(9))):
+        alone = []
+        for i, part in enumerate(parts):
+            of_part, states[i] = part.update(given, states[i], model)
+            alone.append(of_part)
+        # the sum of three numbers, by another order of rounding
+        jax.tree.map(lambda x, *y: np.testing.assert_allclose(x, sum(y), rtol=1e-12, atol=1e-12), updates, *alone)
+
+
+def test_added_updates_get_extra_arguments():
+    """As a line search needs, of those that take them; others do without."""
+    seen = []
+
+    def update(updates, state, params=None, *, value, **extra):
+        seen.append(value)
+        return updates, state
+
+    takes = optax.GradientTransformationExtraArgs(lambda params: optax.EmptyState(), update)
+    ours = added(optax.sgd(1.0), takes)
+    updates, _ = ours.update(MODEL, ours.init(MODEL), MODEL, value=3.0)
+    assert seen == [3.0]
+    np.testing.assert_array_equal(updates.vp, 0.0)
 
 
 def test_parameters_apart():
@@ -294,6 +324,7 @@ LINE = jf.Grid(9, 10.0, 1e-3, 10)
 @pytest.mark.parametrize(
     ("make", "message"),
     [
+        (added, r"added\(\) needs one transformation or more"),
         (lambda: smooth(-1.0), r"length must be zero or more, in cells, got -1\.0"),
         (lambda: smooth((1.0, 2.0)).init(MODEL), r"length must be .* \(9,\), got \(1\.0, 2\.0\)"),
         (lambda: smooth(jf.Elastic(1.0, 1.0, 1.0)).init(MODEL), r"length must be one for all parameters or like the"),
@@ -315,7 +346,7 @@ LINE = jf.Grid(9, 10.0, 1e-3, 10)
         (lambda: truncated_gauss_newton(diagonal=MODEL.vp.at[0].set(jnp.nan)), r"diagonal must be finite"),
         (lambda: run(truncated_gauss_newton(), MODEL), r"needs the extra argument gauss_newton_fn.*jaxfwi\.invert"),
     ],
-    ids=range(17),
+    ids=range(18),
 )
 def test_mistakes_are_told(make, message):
     with pytest.raises(ValueError, match=message):

@@ -51,7 +51,7 @@ class Case(inverting.Case):
     softness: float = 50.0  # m/s over which a bound bends what comes near
 
 
-RECIPE: dict[str, Any] = {"scales": (2.0, 3.0, 5.0, 0.0), "rates": (40.0, 40.0, 30.0, 20.0), "last_rate": 0.5,
+RECIPE: dict[str, Any] = {"scales": (2.0, 3.0, 5.0, 0.0), "rates": (40.0, 40.0, 30.0, 20.0), "last_rates": (0.5,) * 4,
                           "tilt": 1.0, "smoothing": (150.0, 100.0, 50.0, 20.0)}  # fmt: skip
 PRESETS = {
     "tiny": Case((40, 90), 60.0, shots=6, iterations=(3, 3), rates=(20.0, 20.0), scales=(3.0, 0.0),
@@ -117,7 +117,9 @@ def network_adam(case: Case, scale: int) -> optax.GradientTransformation:
     and all of them together throw the model far away."""
     rate, steps = case.network_rates[scale], case.iterations[scale]
     return optax.adam(
-        optax.warmup_cosine_decay_schedule(rate / case.warm_up, rate, case.warm_up, steps, case.last_rate * rate)
+        optax.warmup_cosine_decay_schedule(
+            rate / case.warm_up, rate, case.warm_up, steps, case.last_rates[scale] * rate
+        )
     )
 
 

@@ -31,7 +31,7 @@ class Options(inverting.Options):
     """The output folder."""
     recipe: Literal["documents", "tuned"] | None = None
     """documents: low-passes of 1, 3, 5 Hz and all, Adam at 20 m/s. tuned, the default: the same number of simulations,
-    from 2 Hz on, low frequencies raised, gradients smoothed, larger steps that shrink."""
+    from 2 Hz on, low frequencies raised, long wavelengths of the model stepping on their own, steps that shrink."""
 
 
 PRESETS = {
@@ -41,8 +41,10 @@ PRESETS = {
                   order=8),
     "full": Case((173, 561), 20.0, shots=93, iterations=(50,) * 4, rates=(20.0,) * 4),
 }  # fmt: skip
-TUNED: dict[str, Any] = {"scales": (2.0, 3.0, 5.0, 0.0), "rates": (40.0, 40.0, 30.0, 20.0), "last_rate": 0.5,
-                         "tilt": 1.0, "smoothing": (150.0, 100.0, 50.0, 20.0)}  # fmt: skip
+TUNED: dict[str, Any] = {"scales": (2.0, 3.0, 5.0, 0.0), "iterations": (30, 30, 40, 100), "tilt": 1.0,
+                         "rates": (40.0, 40.0, 40.0, 30.0), "last_rates": (0.5, 0.5, 0.5, 0.2),
+                         "levels": ((150.0, 500.0, 1500.0), (100.0, 400.0, 1000.0), (50.0, 250.0, 750.0),
+                                    (20.0, 100.0, 400.0)), "shares": (0.6, 0.5, 0.4)}  # fmt: skip
 
 
 def main(options: Options) -> None:

@@ -52,7 +52,7 @@ class ElasticCase(Case):
 
 
 LONG: dict[str, Any] = {"shots": 93, "iterations": (50,) * 4, "rates": (30.0, 30.0, 20.0, 20.0),
-                        "vs_rates": (18.0, 18.0, 12.0, 12.0), "last_rate": 0.5, "tilt": 1.0,
+                        "vs_rates": (18.0, 18.0, 12.0, 12.0), "last_rates": (0.5,) * 4, "tilt": 1.0,
                         "smoothing": (150.0, 100.0, 50.0, 20.0), "water_depth": 480.0}  # fmt: skip
 PRESETS = {
     "tiny": ElasticCase((34, 68), 70.0, shots=6, iterations=(3,), rates=(20.0,), vs_rates=(12.0,), scales=(2.0,),

@@ -1,0 +1,257 @@
+"""Speed, memory and compile time beside other packages: one table, made in one sitting.
+
+    python experiments/benchmarks/run.py --preset full
+
+Stages: `setup` makes an environment for the peers, `measure` runs every package at every case, each in a process of its
+own and in turn, `growth` measures how our cost grows, `report` makes tables and figures.
+"""
+
+import datetime
+import json
+import os
+import re
+import statistics
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import jax
+import numpy as np
+
+import cases
+import common
+import side_jaxfwi
+from cases import Case
+from report import NAMES, OURS, PEERS, report
+
+HERE = Path(__file__).resolve().parent
+VERSIONS = {"deepwave": "deepwave==0.1.0", "sweep": "sweep-solver==0.3.5"}
+KINDS = ("forward", "gradient")
+CPU_TORCH = "https://download.pytorch.org/whl/cpu"  # where it can be reached; else the index's own, which is larger
+ALIKE = {"acoustic": 1e-3, "elastic": 0.05}  # data of two packages; layers and means of density differ, scales must not
+
+
+@dataclass(frozen=True)
+class Options:
+    """Speed and memory of this package beside others that are installed for it: forward, gradient, first call."""
+
+    preset: Literal["quick", "full"] = "quick"
+    """quick: two small cases, to see that it runs. full: the table."""
+    stage: Literal["setup", "measure", "growth", "report", "all"] = "all"
+    """One stage; each reads what the one before wrote. Cases that were measured are not measured again: an interrupted
+    run goes on."""
+    out: Path = Path("runs/benchmarks")
+    """Folder of results."""
+    peers: tuple[str, ...] = tuple(PEERS)
+    """Of deepwave and sweep, those to measure; none for ourselves alone."""
+    orders: tuple[int, ...] = (4, 8)
+    """Space orders."""
+    only: str = ""
+    """Only cases whose names hold this."""
+    rounds: int = 3
+    """Processes of each package, kind and case."""
+    patience: float = 20.0
+    """Seconds that a process repeats its call for; at least once."""
+    device: Literal["cpu", "gpu"] = "cpu"
+    """Where to run; gpu needs jax with CUDA here, and takes torch with CUDA for the peers."""
+    vp: Path | None = None
+    """A .npy file with the P-wave velocity in m/s of the Marmousi cases, 173 x 561 cells of 20 m; else a section of
+    ours that is like it."""
+
+
+def main(options: Options) -> None:
+    unknown = set(options.peers) - set(PEERS)
+    if unknown:
+        raise common.UserError(f"--peers: {sorted(unknown)[0]} is none of {', '.join(PEERS)}.")
+    results = common.Results(options.out)
+    chosen = [c for c in (cases.FULL if options.preset == "full" else cases.SMALL) if options.only in c.name]
+    if not chosen:
+        raise common.UserError(f"--only: no case's name holds {options.only!r}.")
+    if options.stage in ("setup", "all") and options.peers:
+        setup(options, results)
+    if options.stage in ("measure", "all"):
+        measure(options, results, chosen)
+    if options.stage in ("growth", "all"):
+        growth(options, results)
+    if options.stage in ("report", "all"):
+        report(results)
+
+
+def python_of(results: common.Results, side: str) -> Path:
+    """Ours is the one that runs this; the peers have theirs in the output folder."""
+    return Path(sys.executable) if side == OURS else results.path("peers/bin/python").absolute()
+
+
+def setup(options: Options, results: common.Results) -> None:
+    """An environment with the peers, and with our jax for SWEEP, beside the results."""
+    wanted = [f"jax=={jax.__version__}", "numpy", *(VERSIONS[peer] for peer in options.peers)]
+    done = results.path("peers/installed.json")
+    if done.exists() and set(wanted) <= set(json.loads(done.read_text())):
+        return
+    folder = results.path("peers")
+    subprocess.run([sys.executable, "-m", "venv", folder], check=True)
+    pip = [python_of(results, "peers"), "-m", "pip", "install", "--quiet"]
+    if options.device == "cpu":
+        print(f"torch without CUDA from {CPU_TORCH}, if it can be reached; else a larger one")
+        subprocess.run([*pip, "--retries", "0", "--index-url", CPU_TORCH, "torch"], capture_output=True)
+    if subprocess.run([*pip, *wanted]).returncode:
+        raise common.UserError(f"the peers cannot be installed: pip install {' '.join(wanted)} failed.")
+    results.write_json("peers/installed.json", wanted)
+
+
+def measure(options: Options, results: common.Results, chosen: list[Case]) -> None:
+    """A line of ``metrics.jsonl`` for each case, order and package."""
+    bandwidth = memory_bandwidth(common.cores())
+    sides = [OURS, *options.peers]
+    known = {(m["case"], m["order"], m["side"]) for m in results.metrics()}
+    bar = common.progress([(c, o) for c in chosen for o in options.orders], "measuring")
+    for case, order in bar:
+        todo = [side for side in sides if (case.name, order, side) not in known]
+        if not todo:
+            continue
+        folder = results.path(f"cases/{re.sub(r'[^a-z0-9]+', '-', case.name.lower())}-order-{order}")
+        write(case.arrays(_marmousi(options) if case.marmousi else None), folder)
+        job = case.job(order, threads=common.cores(), device=options.device, patience=options.patience, repeats=7)
+        found: dict[str, dict[str, Any]] = {side: {} for side in todo}
+        for kind in KINDS:
+            runs: dict[str, list[dict[str, Any]]] = {side: [] for side in todo}
+            for turn in range(options.rounds + 1):
+                what = "memory" if turn == options.rounds else "time"
+                for side in todo:
+                    bar.set_postfix_str(f"{case.name}, order {order}, {kind} of {NAMES[side]}")
+                    if "error" not in found[side]:
+                        figures = work(results, folder, side, kind, {**job, "measure": what})
+                        if "error" in figures:
+                            found[side]["error"] = figures["error"]
+                        else:
+                            runs[side].append(figures)
+            for side in todo:
+                if "error" not in found[side]:
+                    seconds = [s for run in runs[side] for s in run["seconds"]]
+                    found[side] |= {
+                        "version": runs[side][0]["version"],
+                        f"{kind}_first_seconds": statistics.median(run["first"] for run in runs[side]),
+                        f"{kind}_seconds": statistics.median(seconds),
+                        f"{kind}_runs": len(seconds),
+                        f"{kind}_memory_bytes": runs[side][-1]["memory"],
+                    }
+        for side in todo:
+            if side != OURS and "error" not in found[side]:
+                found[side] |= agreement(case, folder, side)
+            results.add_metrics(
+                case=case.name, order=order, side=side, equation=case.equation, updates=case.updates,
+                bytes_of_update=case.bytes_of_update, bandwidth=bandwidth, environment=common.environment(),
+                date=datetime.date.today().isoformat(), **found[side],
+            )  # fmt: skip
+
+
+def write(arrays: dict[str, np.ndarray], folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "case.npz").open("wb") as file:
+        np.savez(file, **arrays)  # pyright: ignore[reportArgumentType]
+
+
+def _marmousi(options: Options) -> Any:
+    return None if options.vp is None else common.load_model(options.vp, "--vp", shape=(173, 561))
+
+
+def work(results: common.Results, folder: Path, side: str, kind: str, job: dict[str, Any]) -> dict[str, Any]:
+    """The figures of one worker, or ``{"error": why}``."""
+    (folder / "job.json").write_text(json.dumps(job))
+    threads = {name: str(job["threads"]) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")}
+    # freed arrays go back to the system at once, so that memory used again is seen; timings go without
+    frugal = common.PeakMemory.RETURN_MEMORY if job["measure"] == "memory" else {}
+    command = [python_of(results, side), "worker.py", side, kind, folder.absolute() / "job.json", folder.absolute()]
+    done = subprocess.run(
+        list(map(str, command)), cwd=HERE, env={**os.environ, **threads, **frugal}, capture_output=True, text=True
+    )
+    if done.returncode == 0:
+        return json.loads(done.stdout.splitlines()[-1])
+    last = (done.stderr.strip().splitlines() or [f"ended with status {done.returncode}"])[-1]
+    return {"error": last.removeprefix("NotImplementedError: ")}
+
+
+def agreement(case: Case, folder: Path, side: str) -> dict[str, Any]:
+    """How far a peer's data and gradients are from ours, relative L2. Its data are moved by the part of a sample that
+    brings them nearest (staggered schemes count time from either half of a step); gradients are compared in the model's
+    interior, away from shots, receivers and the edges that the absorbing layer copies.
+    Data further apart than packages may be are an error: times of different experiments are not compared.
+    """
+    ours, theirs = (np.load(folder / f"{s}_forward.npy").astype(float) for s in (OURS, side))
+    n = ours.shape[1]
+    spectrum = np.fft.rfft(theirs, 2 * n, axis=1)
+    phases = 2j * np.pi * np.fft.rfftfreq(2 * n)[:, None]
+    shifts = np.arange(-1.0, 1.001, 0.125)
+    inside = slice(5, n - 5)
+    apart = [
+        np.linalg.norm((ours - np.fft.irfft(spectrum * np.exp(phases * s), 2 * n, axis=1)[:, :n])[:, inside])
+        for s in shifts
+    ]
+    best = int(np.argmin(apart))
+    out: dict[str, Any] = {"data_difference": apart[best] / np.linalg.norm(ours), "data_shift_samples": shifts[best]}
+    if out["data_difference"] > ALIKE[case.equation]:
+        return {"error": f"its data differ from ours by {100 * out['data_difference']:.1f} %"}
+    for path in sorted(folder.glob(f"{OURS}_*.npy")):
+        name = path.stem.removeprefix(f"{OURS}_")
+        if name != "forward":
+            a, b = (np.load(folder / f"{s}_{name}.npy").astype(float) for s in (OURS, side))
+            core = (slice(14, -8), *(slice(8, -8) for _ in a.shape[1:]))
+            out[f"gradient_difference_{name}"] = float(np.linalg.norm((a - b)[core]) / np.linalg.norm(a[core]))
+    return out
+
+
+def memory_bandwidth(threads: int, megabytes: int = 256, repeats: int = 7) -> float:
+    """Bytes per second that `threads` cores copy at best, reads and writes counted, in arrays larger than caches."""
+    arrays = [(np.zeros(megabytes << 17), np.ones(megabytes << 17)) for _ in range(threads)]
+    best = np.inf
+    for _ in range(repeats):
+        workers = [threading.Thread(target=np.copyto, args=pair) for pair in arrays]
+        begin = time.perf_counter()
+        for worker in workers:
+            worker.start()
+        for worker in workers:
+            worker.join()
+        best = min(best, time.perf_counter() - begin)
+    return threads * 2 * (megabytes << 20) / best
+
+
+GROWTH = {  # square models; the others of these stay as they are in the first of each row
+    "cells": [Case(f"{n} x {n}", "acoustic", (n, n), 2, 300) for n in (60, 106, 188, 330)],
+    "steps": [Case(f"{nt} steps", "acoustic", (100, 100), 2, nt) for nt in (100, 310, 970, 3000)],
+    "shots": [Case(f"{n} shots", "acoustic", (100, 100), n, 200) for n in (2, 6, 20, 60)],
+}
+SIDES = (40, 125, 390, 1200)  # cells of square models, of which the compiled program's memory is read
+STEPS = (100, 1000, 3000)
+
+
+def growth(options: Options, results: common.Results) -> None:
+    """``growth.json``: seconds of a gradient by cells, steps and shots, and memory by surface and steps."""
+    found: dict[str, Any] = {}
+    for what, row in GROWTH.items():
+        found[what] = []
+        for case in common.progress(row, f"seconds by {what}"):
+            folder = results.path(f"cases/growth-{what}")
+            write(case.arrays(), folder)
+            job = case.job(4, threads=common.cores(), device=options.device, patience=options.patience, repeats=7)
+            figures = work(results, folder, OURS, "gradient", {**job, "measure": "time"})
+            if "error" in figures:
+                raise common.UserError(f"{case.name}: {figures['error']}")
+            size = {"cells": case.updates / case.nt / case.shots, "steps": case.nt, "shots": case.shots}[what]
+            found[what].append((size, statistics.median(figures["seconds"])))
+    found["memory"] = []
+    for n in common.progress(SIDES, "memory"):
+        for nt in STEPS:
+            case = Case(f"{n} x {n}, {nt} steps", "acoustic", (n, n), 1, nt)
+            job = case.job(4, threads=1, device=options.device)
+            found["memory"].append((n, nt, side_jaxfwi.temporary_bytes(job, case.arrays())))
+    results.write_json("growth.json", found)
+
+
+if __name__ == "__main__":
+    common.main(main, Options)
