@@ -150,8 +150,9 @@ def progress(items: Iterable[T], what: str, total: int | None = None) -> "tqdm.t
 
 
 def use_compilation_cache(folder: Path) -> None:
-    """Keep compiled programs in `folder`, so that the next run starts sooner."""
+    """Keep compiled programs in `folder`, small ones too, so that the next run compiles none."""
     jax.config.update("jax_compilation_cache_dir", str(folder.absolute()))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
 
 
 def cores() -> int:

@@ -1,6 +1,9 @@
 """Seismic wave modelling and full waveform inversion in JAX."""
 
-from jaxfwi import filters, hosts, misfits, models, optimise, plot, quality, regularization
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from jaxfwi import filters, hosts, misfits, models, optimise, quality, regularization
 from jaxfwi.absorber import CPML
 from jaxfwi.checkpoint import Checkpoints
 from jaxfwi.encoding import Encoding
@@ -15,6 +18,9 @@ from jaxfwi.simulator import Simulator
 from jaxfwi.stages import Stage
 from jaxfwi.survey import Survey
 from jaxfwi.wavelets import ricker
+
+if TYPE_CHECKING:
+    from jaxfwi import plot
 
 __all__ = [
     "CPML",
@@ -50,3 +56,14 @@ __all__ = [
     "ricker",
     "simulate",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """`plot` comes when asked for: matplotlib takes as long to import as all the rest, and most jobs draw nothing."""
+    if name == "plot":
+        return importlib.import_module("jaxfwi.plot")
+    raise AttributeError(f"module 'jaxfwi' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), "plot"})

@@ -58,3 +58,15 @@ def test_a_mistake_is_met_with_one_sentence(arguments, sentence, tmp_path):
     assert done.returncode == 2
     assert sentence in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.slow
+def test_a_second_run_compiles_nothing(tmp_path):
+    """Every program is in the cache beside the results, and found there: another would be added."""
+    programs = []
+    for _ in range(2):
+        done = run("--preset", "tiny", "--out", tmp_path / "out")
+        assert done.returncode == 0, done.stderr
+        programs.append(sorted(path.name for path in (tmp_path / ".jax_cache").glob("*-cache")))
+    assert len(programs[0]) > 5
+    assert programs[0] == programs[1]

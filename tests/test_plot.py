@@ -1,4 +1,6 @@
 import re
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -193,3 +195,21 @@ def test_pyplot_keeps_its_figures_to_itself():
 def test_errors_say_what_to_pass(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_matplotlib_is_imported_by_those_who_draw():
+    """It doubles the time of ``import jaxfwi``."""
+    script = """
+import sys, jaxfwi
+assert "matplotlib" not in sys.modules
+assert {"plot", "misfits", "simulate"} <= set(dir(jaxfwi))
+assert callable(jaxfwi.plot.model)
+assert "matplotlib" in sys.modules
+try:
+    jaxfwi.plots
+except AttributeError as error:
+    print(error)
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == "module 'jaxfwi' has no attribute 'plots'"
