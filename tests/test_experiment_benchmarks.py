@@ -80,6 +80,8 @@ def test_powers(modules):
     report = modules["report"]
     assert report.exponent([1, 10, 100], [3, 30, 300]) == pytest.approx(1.0)
     assert report.exponent([1, 10, 100], [5, 500, 50_000]) == pytest.approx(2.0)
+    assert report.straight([1, 10, 100], [5, 23, 203]) == pytest.approx((3.0, 2.0, 0.0), abs=1e-9)
+    assert report.straight([1, 2, 3], [1, 4, 1])[2] > 0.5
     memory = [[n, nt, 1000 + 7 * n * nt] for n in (10, 20) for nt in (100, 500, 1000)]
     assert report.bytes_of_step(memory) == {10: 70.0, 20: 140.0}
 

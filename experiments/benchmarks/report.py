@@ -17,6 +17,13 @@ def exponent(x: Any, y: Any) -> float:
     return float(np.polyfit(np.log(np.asarray(x, float)), np.log(np.asarray(y, float)), 1)[0])
 
 
+def straight(x: Any, y: Any) -> tuple[float, float, float]:
+    """The line ``a + b x`` of least relative errors, and the largest of these: a, b, error."""
+    x, y = np.asarray(x, float), np.asarray(y, float)
+    (a, b), *_ = np.linalg.lstsq(np.stack([1 / y, x / y], axis=1), np.ones(len(x)))
+    return float(a), float(b), float(np.abs((a + b * x) / y - 1).max())
+
+
 def bytes_of_step(memory: list[list[int]]) -> dict[int, float]:
     """By the side of a model, what a time step more adds."""
     bytes_of: dict[int, dict[int, int]] = {}
@@ -81,7 +88,11 @@ def report(results: common.Results) -> None:
         rows = [[m["case"], str(m["order"]), NAMES[m["side"]], m["error"]] for m in failed]
         text += ["Not measured:", common.table(["case", "order", "package", "why"], rows)]
     if results.path("growth.json").exists():
-        text += ["How a gradient of ours grows, fitted powers (1 is linear):", _growth_table(results)]
+        text += [
+            "How a gradient of ours grows: the fitted power (1 is linear), and how far measurements lie off the best "
+            "straight line, whose a is what every call costs:",
+            _growth_table(results),
+        ]
     results.write_text("table.md", "\n\n".join(text) + "\n")
     results.write_json("summary.json", {"environment": environment, "metrics": results.metrics()})
     draw_ratios(results, ours, beside, peers)
@@ -92,30 +103,33 @@ def report(results: common.Results) -> None:
 
 def _growth_table(results: common.Results) -> str:
     found = results.read_json("growth.json")
-    rows = [
-        [f"seconds by {what}", f"{found[what][0][0]:.0f} to {found[what][-1][0]:.0f}",
-         f"{exponent(*zip(*found[what], strict=True)):.2f}"] for what in found if what != "memory"
-    ]  # fmt: skip
     steps = bytes_of_step(found["memory"])
-    rows.append(
-        ["bytes of a step by the surface's cells", f"{4 * min(steps)} to {4 * max(steps)}",
-         f"{exponent(list(steps), list(steps.values())):.2f}"]
-    )  # fmt: skip
-    draw_growth(results, found, steps)
-    return common.table(["what", "from, to", "power"], rows)
+    rows: dict[str, Any] = {
+        f"seconds by {what}": list(zip(*found[what], strict=True)) for what in found if what != "memory"
+    }
+    rows["bytes of a step by the surface's cells"] = [[4 * n for n in steps], list(steps.values())]
+    draw_growth(results, rows)
+    return common.table(
+        ["what", "from", "to", "power", "off a + b x"],
+        [
+            [what, f"{x[0]:.0f}", f"{x[-1]:.0f}", f"{exponent(x, y):.2f}", f"{100 * straight(x, y)[2]:.0f} %"]
+            for what, (x, y) in rows.items()
+        ],
+    )
 
 
-def draw_growth(results: common.Results, found: dict[str, Any], steps: dict[int, float]) -> None:
-    """``growth.png``: each with the straight line through its last point."""
-    figure = Figure(figsize=(15, 3.6), layout="constrained")
-    axes = figure.subplots(1, 4)
-    panels = [(f"{what}", found[what], "seconds of a gradient") for what in found if what != "memory"]
-    panels.append(("cells of the model's surface", [(4 * n, b) for n, b in steps.items()], "bytes of a time step"))
-    for ax, (x, points, y) in zip(axes, panels, strict=True):
-        sizes, values = np.array(points, float).T
-        ax.loglog(sizes, values, "o", label=f"power {exponent(sizes, values):.2f}")
-        ax.loglog(sizes, values[-1] * sizes / sizes[-1], "k--", lw=0.8, label="linear")
-        ax.set(xlabel=x, ylabel=y)
+def draw_growth(results: common.Results, rows: dict[str, Any]) -> None:
+    """``growth.png``: each with its straight line."""
+    figure = Figure(figsize=(4 * len(rows), 3.6), layout="constrained")
+    for ax, (what, (x, y)) in zip(figure.subplots(1, len(rows)), rows.items(), strict=True):
+        a, b, _ = straight(x, y)
+        line = np.geomspace(x[0], x[-1], 50)
+        ax.loglog(x, y, "o", label=f"measured, power {exponent(x, y):.2f}")
+        ax.loglog(line, a + b * line, "k--", lw=0.8, label=f"{a:.2g} + {b:.2g} x")
+        value, by = what.split(" by ")
+        ax.set(xlabel=by, ylabel=f"{value} of a gradient" if value == "seconds" else value)
+        ax.set_xticks(x, [f"{size:.0f}" for size in x])
+        ax.minorticks_off()
         ax.legend()
         ax.grid(alpha=0.3)
     results.write_figure("growth", figure)
@@ -141,5 +155,5 @@ def draw_ratios(results: common.Results, ours: dict, beside: dict, peers: list[s
         ax.set_yticklabels(names)
         ax.grid(axis="x", alpha=0.3)
     axes[0].invert_yaxis()
-    axes[-1].legend(loc="lower right")
+    figure.legend(*axes[-1].get_legend_handles_labels(), loc="outside upper center", ncols=3)
     results.write_figure("ratios", figure)
