@@ -18,8 +18,8 @@ from jax import Array, lax
 from jaxfwi import stencils
 from jaxfwi.checks import whole
 from jaxfwi.grid import Grid
-from jaxfwi.linear import linear_operator
-from jaxfwi.split import Split
+from jaxfwi.linear import linear_operator, zero_of
+from jaxfwi.split import Split, pad
 
 __all__ = ["CPML", "Derivative", "Frame"]
 
@@ -108,13 +108,17 @@ class Slab:
         """What damps, `x`, where the slab does; what does not, elsewhere."""
         return x if self.split is None else jnp.where(self.split.outermost(self.far), x, otherwise)
 
-    def recursion(self, ndim: int, dtype: Any, half: bool = False) -> tuple[Array, Array]:
-        """Coefficients a and b of ``memory = b memory + a derivative``, shaped to broadcast along the slab's axis."""
+    def recursion(
+        self, ndim: int, dtype: Any, half: bool = False, inward: int = 0, outward: int = 0
+    ) -> tuple[Array, Array]:
+        """Coefficients a and b of ``memory = b memory + a derivative``, shaped to broadcast along the slab's axis; 0 in
+        the cells beyond the slab on either side.
+        """
         shape = [1] * ndim
-        shape[self.axis] = self.width
-        order = -1 if self.far else 1
+        shape[self.axis] = -1
         profile = self.half if half else self.nodes
-        a, b = (np.asarray(x)[::order].reshape(shape) for x in (profile.gain, profile.decay))
+        padded = [np.pad(np.asarray(x), (outward, inward)) for x in (profile.gain, profile.decay)]
+        a, b = (x[:: -1 if self.far else 1].reshape(shape) for x in padded)
         return self.here(jnp.asarray(a, dtype), 0.0), jnp.asarray(b, dtype)
 
     def start(self, shape: Sequence[int], reach: int, half: bool = False) -> tuple[int, ...]:
@@ -126,18 +130,20 @@ class Slab:
         inward = self.width + reach + half + self.spare
         return tuple(n - inward if self.far and a == self.axis else 0 for a, n in enumerate(shape))
 
-    def cut(self, u: Array, reach: int) -> Array:
-        """The slab's cells and those within `reach` of it, zero beyond the grid."""
-        inside = stencils.section(u, self.axis, self.start(u.shape, reach)[self.axis], self.width + reach)
-        return self.extend(inside, 0, reach)
+    def around(self, padded: Array, halo: int, inward: int, outward: int) -> Array:
+        """The slab's cells and more on either side, of a field with `halo` cells around it."""
+        n = padded.shape[self.axis] - 2 * halo
+        first = n - self.spare - self.width - inward if self.far else -outward
+        starts = [halo + (first if a == self.axis else 0) for a in range(padded.ndim)]
+        stops = [
+            s + (self.width + inward + outward if a == self.axis else m - 2 * halo)
+            for a, (s, m) in enumerate(zip(starts, padded.shape, strict=True))
+        ]
+        return lax.slice(padded, starts, stops)
 
     def extend(self, x: Array, inward: int, outward: int) -> Array:
         """Zeros added on the model's side and on the outer side."""
         return stencils.extend(x, self.axis, *((inward, outward) if self.far else (outward, inward)))
-
-    def damped(self, x: Array) -> Array:
-        """The slab's own cells of an array that also reaches further in."""
-        return stencils.section(x, self.axis, x.shape[self.axis] - self.width if self.far else 0, self.width)
 
 
 @lru_cache
@@ -172,9 +178,16 @@ class Derivative:
     split: Split | None = None
 
     def memory(self, field: Array) -> tuple[tuple[Array, Array], ...]:
-        """Memory variables at rest, of a field at rest: two a slab, with the slab's cells only."""
-        zeros = [field[_slice(field.ndim, s.axis, 0, s.width)] for s in self.slabs]
-        return tuple((z, z) for z in zeros)
+        """Memory variables at rest, of a field at rest: two a slab. They lie on the slab's cells and, so that stencils
+        need no copy with a margin, on some beside it, where they stay 0.
+        """
+        r = self.order // 2
+
+        def rest(slab, more):
+            shape = [slab.width + more if a == slab.axis else n for a, n in enumerate(field.shape)]
+            return jnp.zeros(shape, field.dtype) + zero_of(field).astype(field.dtype)
+
+        return tuple((rest(s, 3 * r), rest(s, r)) for s in self.slabs)
 
     def add_laplacian(self, onto: Array, scale: Array, u: Array, memory: Any) -> tuple[Array, Any]:
         """Return ``onto + scale * laplacian(u)`` and the new memory variables.
@@ -198,47 +211,53 @@ class Derivative:
         b zeta + a (D2 u + D1 psi)`` (Pasalic & McGarry 2010).
         """
         u, memory = operands
+        r = self.order // 2
+        halo = 2 * r if self.slabs else r
+        padded = pad(u, halo, self.split)
         patches, new_memory = self._surface_images(u), []
         for slab, (psi, zeta) in zip(self.slabs, memory, strict=True):
-            a, b, d1, d2, r = self._local(slab, u)
-            near = slab.cut(u, r)
-            psi = b * psi + a * stencils.difference(near, slab.axis, d1)
-            spread = stencils.difference(slab.extend(psi, 2 * r, r), slab.axis, d1)
-            zeta = b * zeta + a * (stencils.difference(near, slab.axis, d2) + slab.damped(spread))
-            patches.append(spread + slab.extend(zeta, r, 0))
+            (a_psi, b_psi), (a_zeta, b_zeta), d1, d2 = self._local(slab, u)
+            psi = b_psi * psi + a_psi * stencils.difference(slab.around(padded, halo, 3 * r, 2 * r), slab.axis, d1)
+            spread = lax.optimization_barrier(stencils.difference(psi, slab.axis, d1))
+            second = stencils.difference(slab.around(padded, halo, 2 * r, r), slab.axis, d2)
+            zeta = b_zeta * zeta + a_zeta * (second + spread)
+            patches.append(spread + zeta)
             new_memory.append((psi, zeta))
-        return stencils.laplacian(u, self.order, self.spacing, self.split), patches, tuple(new_memory)
+        return stencils.laplacian(u, self.order, self.spacing, padded), patches, tuple(new_memory)
 
     def _laplacian_transposed(self, _, cotangents):
         """The transpose of `_laplacian`: the same stencils, as D2 is symmetric and D1 antisymmetric, in the reverse
         order.
         """
         dense, patches, memory = cotangents
-        u = stencils.laplacian(dense, self.order, self.spacing, self.split)
+        r = self.order // 2
+        u = stencils.laplacian(dense, self.order, self.spacing, pad(dense, r, self.split))
         patches = list(patches)
         if self.free_surface:
             top = patches.pop(0)
             u = stencils.add_at(u, (0,) * u.ndim, self._surface_images(top)[0])
         old_memory = []
         for slab, patch, (psi, zeta) in zip(self.slabs, patches, memory, strict=True):
-            a, b, d1, d2, r = self._local(slab, u)
-            zeta = zeta + slab.damped(patch)
-            inner = lax.optimization_barrier(a * zeta)  # else XLA computes it again at each of the pads below
-            spread = lax.optimization_barrier(patch + slab.extend(inner, r, 0))
-            psi = psi - stencils.difference(slab.extend(spread, 0, r), slab.axis, d1)
-            ends = [slab.extend(x, 2 * r, r) for x in (inner, lax.optimization_barrier(a * psi))]
-            near = stencils.difference(ends[0], slab.axis, d2) - stencils.difference(ends[1], slab.axis, d1)
+            (a_psi, b_psi), (a_zeta, b_zeta), d1, d2 = self._local(slab, u)
+            zeta = zeta + patch
+            inner = a_zeta * zeta
+            # barriers: else XLA computes these again at each of the stencil's points
+            spread = lax.optimization_barrier(slab.extend(patch + inner, 2 * r, 2 * r))
+            psi = lax.optimization_barrier(psi - stencils.difference(spread, slab.axis, d1))
+            inner = lax.optimization_barrier(slab.extend(inner, r, r))
+            near = stencils.difference(inner, slab.axis, d2) - stencils.difference(a_psi * psi, slab.axis, d1)
             u = stencils.add_at(u, slab.start(u.shape, r), lax.optimization_barrier(near))
-            old_memory.append((b * psi, b * zeta))
+            old_memory.append((b_psi * psi, b_zeta * zeta))
         return u, tuple(old_memory)
 
     def _local(self, slab: Slab, u: Array):
-        """A slab's recursion coefficients and the two stencils along its axis."""
-        a, b = slab.recursion(u.ndim, u.dtype)
-        h = self.spacing[slab.axis]
+        """A slab's recursion coefficients, of psi and of zeta, and the two stencils along its axis."""
+        r, h = self.order // 2, self.spacing[slab.axis]
+        of_psi = slab.recursion(u.ndim, u.dtype, inward=2 * r, outward=r)
+        of_zeta = slab.recursion(u.ndim, u.dtype, inward=r)
         d1 = [c / h for c in stencils.first_derivative(self.order)]
         d2 = [c / h**2 for c in stencils.second_derivative(self.order)]
-        return a, b, d1, d2, self.order // 2
+        return of_psi, of_zeta, d1, d2
 
     def _surface_images(self, u: Array) -> list[Array]:
         """What the antisymmetric images above a free surface add to the Laplacian in the first rows, as a list of one
@@ -330,7 +349,7 @@ class Frame:
         cells = self.shape[split.axis]
         length = -(-cells // split.parts)
         spare = split.parts * length - cells
-        return length, max(sum(self.pads[split.axis]) + spare + 1, self.reach), spare
+        return length, max(sum(self.pads[split.axis]) + spare + 1, 2 * self.reach), spare
 
     def block(self, split: Split) -> "Frame":
         """One of the blocks of this padded grid."""

@@ -114,11 +114,29 @@ class BoundarySaving:
 MemoryStrategy = FullStorage | Checkpointing | BoundarySaving
 
 
+LONG = 200  # steps, from which on a loop is worth a larger program
+
+
+def _loop(propagation: Propagation, step: Any, start: Any, xs: Any, reverse: bool = False) -> tuple[Any, Any]:
+    """`lax.scan`, a pass of which makes as many steps as the equation has time levels: each field is then back in its
+    place at the end of a pass, and no pass copies it there.
+    """
+
+    def apart(carry, x):
+        # else XLA, which fuses what it can, computes one step's fields again at each stencil point of the next
+        return step(lax.optimization_barrier(carry), x)
+
+    levels = propagation.equation.time_levels
+    if levels == 1 or len(jax.tree.leaves(xs)[0]) < LONG:
+        return lax.scan(step, start, xs, reverse=reverse)
+    return lax.scan(apart, start, xs, reverse=reverse, unroll=levels)
+
+
 def _scan(propagation: Propagation, places: Places, inputs: Inputs) -> Array:
     def step(state, wavelet):
         return propagation.advance(places, inputs, state, wavelet)
 
-    return lax.scan(step, propagation.initial(inputs), inputs.wavelet)[1]
+    return _loop(propagation, step, propagation.initial(inputs), inputs.wavelet)[1]
 
 
 class _Record(NamedTuple):
@@ -148,7 +166,7 @@ class _Rebuild:
                 state = stage.forward(inputs.coefficients, state, p.frame.derivative, source)
             return state, (p.data(inputs, samples), kept, samples if p.interpolates(inputs) else None)
 
-        final, (data, rings, samples) = lax.scan(step, p.initial(inputs), inputs.wavelet)
+        final, (data, rings, samples) = _loop(p, step, p.initial(inputs), inputs.wavelet)
         return data, _Record(p.window.crop(final), rings, samples)
 
     def tangent(self, primal: tuple, tangents: Inputs) -> Array:
@@ -196,7 +214,7 @@ class _Rebuild:
         zeros = jax.tree.map(jnp.zeros_like, (near.coefficients, inputs.source_weight, inputs.receiver_weight))
         carry = alike((record.final, at_rest, *zeros), (inputs, cotangent))
         xs = (inputs.wavelet, record.rings, record.samples, cotangent)
-        (_, _, coefficients, source, receiver), wavelet = lax.scan(step, carry, xs, reverse=True)
+        (_, _, coefficients, source, receiver), wavelet = _loop(p, step, carry, xs, reverse=True)
         return Inputs(window.uncrop(coefficients, inputs.coefficients), wavelet, source, receiver)
 
 

@@ -16,7 +16,6 @@ from jax import Array, lax
 
 from jaxfwi.checks import whole
 from jaxfwi.linear import linear_operator
-from jaxfwi.split import Split, pad
 
 __all__ = [
     "add_at",
@@ -185,25 +184,26 @@ def staggered(padded: Array, axis: int, order: int, spacing: float, to_half: boo
     return jnp.asarray(out)
 
 
-def laplacian(u: Array, order: int, spacing: Sequence[float], split: Split | None = None) -> Array:
+def laplacian(u: Array, order: int, spacing: Sequence[float], padded: Array | None = None) -> Array:
     """The Laplacian of `u`, zero outside its array: one dense pass over all axes. Symmetric: it is its own transpose.
 
-    With a `split` the array is a block of a larger one, and zero outside that.
+    ``padded`` is the field with cells around it, `order` / 2 or more on every side, where they are at hand or others
+    than zeros.
 
     >>> laplacian(jnp.array([0.0, 1.0, 0.0]), 2, (1.0,)).tolist()
     [1.0, -2.0, 1.0]
     """
     c = second_derivative(order)
-    r = len(c) - 1
-    padded = pad(u, r, split)
+    padded = jnp.pad(u, len(c) - 1) if padded is None else padded
+    halo = (padded.shape[0] - u.shape[0]) // 2
     weights = [1.0 / h**2 for h in spacing]
 
     def shifted(axis, k):
-        starts = [r + (k if a == axis else 0) for a in range(u.ndim)]
+        starts = [halo + (k if a == axis else 0) for a in range(u.ndim)]
         return lax.slice(padded, starts, [s + n for s, n in zip(starts, u.shape, strict=True)])
 
     out = c[0] * sum(weights) * u
-    for k in range(1, r + 1):
+    for k in range(1, len(c)):
         for axis, weight in enumerate(weights):
             out = out + c[k] * weight * (shifted(axis, k) + shifted(axis, -k))
     return out

@@ -30,6 +30,7 @@ class Acoustic(WaveEquation):
     vp: Any
 
     default_fields: ClassVar = ("u",)
+    time_levels: ClassVar = 2
 
     @classmethod
     def fields(cls, ndim: int) -> dict[str, Field]:
