@@ -303,7 +303,7 @@ def test_files_that_hold_no_gathers(tmp_path):
     with pytest.raises(ValueError, match=r"text\.npz cannot be read"):
         jf.io.gathers.read(tmp_path / "text.npz")
     jf.io.gathers.write(tmp_path / "line.npz", OBSERVED)
-    with pytest.raises(ValueError, match="shot 1 of .* has 2 receivers, in the survey 1: write it with its survey"):
+    with pytest.raises(ValueError, match=r"shot 1 of .* has 2 receivers, in the survey 1: write it with its survey"):
         jf.io.gathers.read(tmp_path / "line.npz", SURVEY)
     with pytest.raises(ValueError, match=r"has 3 shots, the survey 2"):
         jf.io.gathers.read(tmp_path / "line.npz", SURVEY[:2])

@@ -218,7 +218,7 @@ def time_axis(
         interval = interval or int(intervals.max(initial=0))
         if interval <= 0:
             raise ValueError(f"the sampling interval is {interval} in all headers: pass dt= in seconds.")
-        dt = interval * 1e-6
+        dt = interval / 1e6
     if not 0.0 < dt < np.inf:
         raise ValueError(f"dt must be a positive number of seconds, got {dt!r}.")
     if delay is None:
@@ -236,7 +236,9 @@ def time_axis(
             "ms: resample the traces, or pass another delay= in seconds."
         )
     if -round(later) >= samples:
-        raise ValueError(f"the traces end {-1e3 * (delay + dt * samples):g} ms before the shot: pass another delay=.")
+        raise ValueError(
+            f"the delay of {1e3 * delay:g} ms (DelayRecordingTime) leaves none of {samples} samples: pass another delay=."
+        )
     return dt, round(later)
 
 

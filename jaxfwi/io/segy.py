@@ -260,7 +260,7 @@ def read_model(path: str | os.PathLike, *, endian: str | None = None) -> tuple[n
     steps = [np.diff(x) for x in lines]
     # coordinates are integers: steps of 12.5 m may stand there as 12 and 13
     dx = [x[-1] - x[0] for x, d in zip(lines, steps, strict=True) if len(d) and d.min() > 0 and np.ptp(d) <= 1.0]
-    dz = None if interval == 0 else unit * interval * 1e-3
+    dz = None if interval == 0 else unit * interval / 1e3
     return checked(str(path), model), (dz, unit * float(dx[0]) / (model.shape[1] - 1) if dx else None)
 
 
