@@ -184,6 +184,11 @@ def test_a_damaged_shot_is_told_and_the_others_are_read(tmp_path):
     np.testing.assert_array_equal(found[[0, 2, 3]], data[[0, 2, 3]])
     with pytest.raises(ValueError, match=r"shot 1 of .*line\.zarr cannot be read"):
         found[1]
+    chunks[1].unlink()
+    with pytest.raises(ValueError, match=r"shot 1 of .*line\.zarr is not there"):
+        found[1]
+    jf.io.gathers.write(tmp_path / "silent.zarr", 0 * data)
+    assert not np.asarray(jf.io.gathers.read(tmp_path / "silent.zarr")).any()
 
 
 class Executes:

@@ -67,7 +67,7 @@ class Gathers:
         rest = tuple(rest)
         if first is Ellipsis or first is None or not all(isinstance(i, int | np.integer | slice) for i in rest):
             raise IndexError(f"index {self._name} by shots first, then by numbers and slices.")
-        shots = np.arange(len(self))[np.asarray(first) if isinstance(first, list) else first]
+        shots = np.arange(len(self))[first]
         if np.ndim(shots) == 0:
             return self._read(int(shots))[rest]
         # each shot is cut before the next is read
@@ -182,7 +182,7 @@ def read(path: str | os.PathLike, survey: Survey | None = None) -> Gathers:
         return _read_zarr(path, survey)
     if path.is_dir():
         found = {int(m[1]): p for p in path.iterdir() if (m := re.fullmatch(r"shot_(\d+)\.npz", p.name))}
-        places = {shot: (file, "data") for shot, file in found.items()}
+        places = {number: (file, "data") for number, file in found.items()}
     else:
         places = {
             int(m[1]): (path, name.removesuffix(".npy"))
@@ -191,15 +191,14 @@ def read(path: str | os.PathLike, survey: Survey | None = None) -> Gathers:
         }
     if not places:
         raise ValueError(f"{path} holds no gathers shot_000000, ...: write them by jaxfwi.io.gathers.write.")
-    for shot in range(len(places)):
-        if shot not in places:
-            raise ValueError(f"{path} has {len(places)} shots up to {max(places)}, but not shot {shot}: write it.")
-    headers = [_header(*places[shot]) for shot in range(len(places))]
+    for missing in set(range(len(places))) - set(places):
+        raise ValueError(f"{path} has {len(places)} shots up to {max(places)}, but not shot {missing}: write it.")
+    headers = [_header(*places[number]) for number in range(len(places))]
     shapes = [shape for shape, _ in headers]
-    for shot, shape in enumerate(shapes):
+    for number, shape in enumerate(shapes):
         if len(shape) != 3 or shape[::2] != shapes[0][::2]:
             raise ValueError(
-                f"shot {shot} of {path} has shape {shape} where the first has {shapes[0]}: shots must be (time, "
+                f"shot {number} of {path} has shape {shape} where the first has {shapes[0]}: shots must be (time, "
                 "receivers, components) and differ in their receivers only."
             )
     counts = np.array([shape[1] for shape in shapes])
@@ -305,7 +304,9 @@ def _write_zarr(place: Path, shots: Iterator[np.ndarray]) -> None:
     for shot, gather in enumerate(shots):
         if array is None:
             shape = (1, *gather.shape)
-            array = zarr.create_array(store=str(place), shape=shape, chunks=shape, dtype=gather.dtype)
+            # a chunk that is lost is read as the fill value: as NaN it is told, as zeros it would pass for data
+            fill = np.nan if gather.dtype.kind == "f" else 0
+            array = zarr.create_array(store=str(place), shape=shape, chunks=shape, dtype=gather.dtype, fill_value=fill)
         else:
             array.resize((shot + 1, *gather.shape))
         array[shot] = gather
@@ -326,8 +327,11 @@ def _read_zarr(path: Path, survey: Survey | None) -> Gathers:
 
     def shot(number: int) -> np.ndarray:
         try:
-            return np.asarray(array[number])
+            gather = np.asarray(array[number])
         except (RuntimeError, ValueError, OSError) as error:
             raise ValueError(f"shot {number} of {path} cannot be read: {error}. It is damaged.") from error
+        if gather.dtype.kind == "f" and np.isnan(gather).all():
+            raise ValueError(f"shot {number} of {path} is not there, or holds nothing but NaN: write it anew.")
+        return gather
 
     return Gathers(shape, array.dtype, shot, str(path))

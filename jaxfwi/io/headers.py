@@ -119,9 +119,10 @@ def positions(source: np.ndarray, receiver: np.ndarray, ndim: int | None, origin
         )
     first = np.asarray(origin, float)
     if first.ndim > 1 or (first.ndim == 1 and len(first) != ndim):
-        axes = "(z, x)" if ndim == 2 else "(z, y, x)"
-        raise ValueError(f"origin must be one number or {axes} in metres, got {origin!r}.")
-    out = tuple((x[:, [0, 2]] if ndim == 2 else x) - first for x in (source, receiver))
+        known = "(z, x)" if ndim == 2 else "(z, y, x)"
+        raise ValueError(f"origin must be one number or {known} in metres, got {origin!r}.")
+    axes = [0, 2] if ndim == 2 else [0, 1, 2]
+    out = source[:, axes] - first, receiver[:, axes] - first
     headers = {
         "z": ("SourceDepth - SourceSurfaceElevation", "-ReceiverGroupElevation"),
         "y": ("SourceY", "GroupY"),
@@ -237,7 +238,7 @@ def time_axis(
         )
     if -round(later) >= samples:
         raise ValueError(
-            f"the delay of {1e3 * delay:g} ms (DelayRecordingTime) leaves none of {samples} samples: pass another delay=."
+            f"the delay of {1e3 * delay:g} ms (DelayRecordingTime) leaves none of {samples} samples: pass another."
         )
     return dt, round(later)
 
