@@ -182,6 +182,8 @@ def test_intervals(tmp_path):
     path = segy(tmp_path / "shot.sgy", [trace((1, 5), (2, 8), b117=4000)], interval=0)
     assert jf.io.segy.read(path, WAVELET).dt == 0.004
     assert jf.io.segy.read(path, WAVELET, dt=1e-3).dt == 1e-3
+    path = segy(tmp_path / "some.sgy", [trace((1, 5), (2, 8)), trace((1, 5), (3, 8), b117=4000)], interval=0)
+    assert jf.io.segy.read(path, WAVELET).dt == 0.004
     path = segy(tmp_path / "long.sgy", [trace((1, 5), (2, 8))], interval=40000 - 2**16)  # as unsigned ones are written
     assert jf.io.segy.read(path, WAVELET).dt == 0.04
 

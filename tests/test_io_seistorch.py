@@ -188,6 +188,13 @@ def test_pickles_made_by_hand(content, capfd):
     assert capfd.readouterr() == ("", "")
 
 
+@pytest.mark.parametrize("state", [b"}Vname\nVdtype\ns", b"(N}Vname\nVdtype\nst", b"I1\n"])
+def test_what_stands_in_for_a_name_takes_no_state(state):
+    # or else one that is known could be made another
+    with pytest.raises(ValueError, match="holds a state for ndarray"):
+        pickles.loads(b"cnumpy\nndarray\n" + state + b"b(Vf8\nI00\nI01\ntR.")
+
+
 def test_registered_extensions_are_refused():
     copyreg.add_extension("builtins", "exec", 240)
     try:

@@ -210,16 +210,16 @@ def time_axis(
         )
     if dt is None:
         intervals = headers["TRACE_SAMPLE_INTERVAL"] % 2**16
-        for trace in np.flatnonzero((intervals != 0) & (intervals != (interval or intervals[0])))[:1]:
-            first = interval or intervals[0]
+        told = intervals[intervals != 0]
+        first = interval or int(told[0] if len(told) else 0)
+        for trace in np.flatnonzero((intervals != 0) & (intervals != first))[:1]:
             raise ValueError(
                 f"TRACE_SAMPLE_INTERVAL of trace {trace} is {intervals[trace]} microseconds, elsewhere in the file it "
                 f"is {first}: pass dt= in seconds if you know it to be the same."
             )
-        interval = interval or int(intervals.max(initial=0))
-        if interval <= 0:
-            raise ValueError(f"the sampling interval is {interval} in all headers: pass dt= in seconds.")
-        dt = interval / 1e6
+        if first == 0:
+            raise ValueError("the sampling interval is 0 in all headers: pass dt= in seconds.")
+        dt = first / 1e6
     if not 0.0 < dt < np.inf:
         raise ValueError(f"dt must be a positive number of seconds, got {dt!r}.")
     if delay is None:

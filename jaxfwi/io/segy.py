@@ -27,7 +27,7 @@ _FORMATS = (1, 2, 3, 5, 6, 8, 10, 11, 12, 16)  # sample formats that segyio read
 _OTHER = range(2, 11)  # TraceIdentificationCode: dead, dummy, time break, uphole, sweep, timing, water break, gun
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Recording:
     """What a SEG-Y file holds.
 
