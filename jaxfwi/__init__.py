@@ -20,7 +20,7 @@ from jaxfwi.survey import Survey
 from jaxfwi.wavelets import ricker
 
 if TYPE_CHECKING:
-    from jaxfwi import plot
+    from jaxfwi import io, plot
 
 __all__ = [
     "CPML",
@@ -46,6 +46,7 @@ __all__ = [
     "hessian_product",
     "hosts",
     "invert",
+    "io",
     "misfit_and_gradient",
     "misfits",
     "models",
@@ -59,11 +60,13 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """`plot` comes when asked for: matplotlib takes as long to import as all the rest, and most jobs draw nothing."""
-    if name == "plot":
-        return importlib.import_module("jaxfwi.plot")
+    """`plot` and `io` come when asked for: matplotlib takes as long to import as all the rest, and many jobs need
+    neither.
+    """
+    if name in ("io", "plot"):
+        return importlib.import_module(f"jaxfwi.{name}")
     raise AttributeError(f"module 'jaxfwi' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), "plot"})
+    return sorted({*globals(), "io", "plot"})
