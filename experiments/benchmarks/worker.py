@@ -64,7 +64,7 @@ def main(side: str, kind: str, job_file: str, folder: str) -> None:
         memory = added_memory(call)
     elif job["measure"] == "time":
         begin = time.perf_counter()
-        while len(seconds) < 2 or (len(seconds) < job["repeats"] and time.perf_counter() - begin < job["patience"]):
+        while not seconds or (len(seconds) < job["repeats"] and time.perf_counter() - begin < job["patience"]):
             seconds.append(timed(call)[0])
     print(json.dumps({"version": version, "first": first, "seconds": seconds, "memory": memory}))
 
