@@ -349,7 +349,8 @@ class Frame:
         cells = self.shape[split.axis]
         length = -(-cells // split.parts)
         spare = split.parts * length - cells
-        return length, max(sum(self.pads[split.axis]) + spare + 1, 2 * self.reach), spare
+        halo = 2 * self.reach if any(map(any, self.widths)) else self.reach  # cells taken from the next block
+        return length, max(sum(self.pads[split.axis]) + spare + 1, halo), spare
 
     def block(self, split: Split) -> "Frame":
         """One of the blocks of this padded grid."""

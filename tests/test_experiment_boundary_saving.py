@@ -78,6 +78,7 @@ def test_runs_end_to_end_and_the_numbers_stand_up(experiment, tiny, tmp_path, mo
     assert results.path("table.md").read_text() in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_the_elastic_case_has_a_gradient_for_each_parameter(experiment, tiny, tmp_path, monkeypatch):
     monkeypatch.setenv("XLA_FLAGS", "--xla_backend_optimization_level=0")
     force = {**experiment.FORCE, "repeats": 1, "receiver_every": 1, "steps": 150}

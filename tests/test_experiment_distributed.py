@@ -16,6 +16,7 @@ def run(*arguments):
     return subprocess.run([sys.executable, SCRIPT, *map(str, arguments)], capture_output=True, text=True, timeout=300)
 
 
+@pytest.mark.slow
 def test_devices_and_processes_agree_and_leave_what_is_promised(tmp_path):
     out = tmp_path / "out"
     names = ("1_device", "4_devices", "2_processes")
