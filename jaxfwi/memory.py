@@ -123,8 +123,9 @@ def _loop(propagation: Propagation, step: Any, start: Any, xs: Any, reverse: boo
     """
 
     def apart(carry, x):
-        # else XLA, which fuses what it can, computes one step's fields again at each stencil point of the next
-        return step(lax.optimization_barrier(carry), x)
+        # else XLA, which fuses what it can, computes one step's fields again at each stencil point of the next; leaf by
+        # leaf, so that what nobody asks for is still left out
+        return step(jax.tree.map(lax.optimization_barrier, carry), x)
 
     levels = propagation.equation.time_levels
     if levels == 1 or len(jax.tree.leaves(xs)[0]) < LONG:
