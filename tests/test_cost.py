@@ -59,8 +59,8 @@ def test_checkpointing_keeps_a_tenth(full_storage):
 
 @pytest.mark.parametrize(
     ("equation", "forward", "gradient"),
-    # Measured on jax 0.12.0.1: 44, and 46 + 92, of two steps; elastic 57, and 62 + 121, of one. Each kernel is a pass over
-    # a field, a slab or a ring, and costs a start; a copy of a whole field, or a slab not fused, shows as more of them.
+    # Measured on jax 0.12.0.1: 44, and 46 + 92, of two steps; elastic 57, and 62 + 121, of one. Each kernel is a pass
+    # over a field, a slab or a ring, and costs a start; a copy of a field, or a slab not fused, shows as more of them.
     [("acoustic", 46, 144), pytest.param("elastic", 60, 190, marks=pytest.mark.slow)],
 )
 def test_a_pass_of_the_time_loop_is_few_kernels(equation, forward, gradient):

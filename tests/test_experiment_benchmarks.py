@@ -50,6 +50,8 @@ def test_every_case_can_be_admitted_at_every_order(modules):
             assert (cells < np.array(case.shape) - 4).all()
         for order in (4, 8):
             grid = jf.Grid(case.shape, case.spacing, case.dt, case.nt)
+            # Deepwave takes two steps in the place of one beyond this
+            assert case.dt * float(arrays["vp"].max()) * len(case.shape) ** 0.5 / case.spacing <= 0.6
             assert case.dt < grid.stable_dt(float(arrays["vp"].max()), order, staggered=case.equation == "elastic")
 
 
@@ -74,6 +76,8 @@ def test_agreement_finds_the_part_of_a_sample_and_tells_another_amplitude(module
     assert found["gradient_difference_vp"] == pytest.approx(0.01)
     np.save(tmp_path / "peer_forward.npy", data(0.5, 1.1))
     assert run.agreement(case, tmp_path, "peer") == {"error": "its data differ from ours by 10.0 %"}
+    np.save(tmp_path / "peer_forward.npy", np.full_like(data(0.0), np.nan))
+    assert "error" in run.agreement(case, tmp_path, "peer")
 
 
 def test_powers(modules):
@@ -89,7 +93,7 @@ def test_powers(modules):
 def test_the_report_puts_packages_side_by_side_and_says_what_failed(modules, tmp_path, capsys):
     results = modules["common"].Results(tmp_path)
     figures = {
-        "equation": "acoustic", "updates": 1e9, "bytes_of_update": 16, "bandwidth": 32e9, "date": "2026-01-01",
+        "equation": "acoustic", "updates": 1e9, "bytes_of_update": 16, "bandwidth": 32e9, "date": "2026-01-01", "settings": {},
         "environment": {"device": "CPU", "cores": 2, "system": "Linux", "python": "3.13", "jax": "0.12"},
     }  # fmt: skip
 
@@ -142,6 +146,8 @@ def test_measures_ourselves_and_goes_on_where_it_was_left(tmp_path):
     ("options", "sentence"),
     [
         ({"peers": ("devito",)}, "--peers: devito is none of deepwave, sweep"),
+        ({"rounds": 0}, "--rounds must be at least 1, got 0"),
+        ({"stage": "measure"}, "run --stage setup first"),
         ({"only": "5D"}, "--only: no case's name holds '5D'"),
         ({"stage": "report"}, "run --stage measure first"),
     ],

@@ -41,6 +41,7 @@ def tiny(experiment):
     )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_runs_end_to_end_and_the_numbers_stand_up(experiment, tiny, tmp_path, monkeypatch, capsys):
     # compiling is most of the time; programs this small need no optimising
     monkeypatch.setenv("XLA_FLAGS", "--xla_backend_optimization_level=0")

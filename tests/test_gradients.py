@@ -76,8 +76,8 @@ CASES = {
     "3D whole": Case((6, 3, 7), 4, 2, whole=True),
     "3D order 8": Case((5, 6, 4), 8, ((2, 1), (1, 0), (0, 3))),
 }
-SLOW = {"3D whole", "3D order 8"}
-WITH_CHECKPOINTS = {"1D", "2D", *SLOW}  # for the others it would take long, and is the same plain differentiation
+SLOW = {"2D order 2, surface, mixed sides", "2D one cell deep", "3D whole", "3D order 8"}
+WITH_CHECKPOINTS = {"1D", *SLOW}  # for the others it would take long, and is the same plain differentiation
 
 
 @pytest.mark.parametrize("name", [pytest.param(n, marks=[pytest.mark.slow] * (n in SLOW)) for n in CASES])

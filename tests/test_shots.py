@@ -384,6 +384,7 @@ def test_the_largest_batch_that_fits(monkeypatch, free, most, batch):
     assert set(asked) <= {1, 2}
 
 
+@pytest.mark.slow
 def test_batches_are_chosen_by_the_compiled_program(monkeypatch):
     """As on a GPU, where memory decides."""
     simulator, start, _ = LINE
@@ -506,6 +507,7 @@ def test_an_aperture_in_all_cases(case, limit):
         assert relative(np.asarray(a), np.asarray(b)) < limit
 
 
+@pytest.mark.slow
 def test_an_aperture_holds_under_transformations():
     simulator, start, _ = SECTION
     survey, observed, _ = expected(SECTION, 3)

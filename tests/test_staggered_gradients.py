@@ -39,8 +39,11 @@ CASES = {
 }
 MARKS = {
     "acoustic, surface, mixed sides": pytest.mark.telling,
-    "elastic, surface": pytest.mark.slow,
     "elastic": pytest.mark.slow,
+    "elastic, order 8, one cell wide": pytest.mark.slow,
+    "elastic, surface": pytest.mark.slow,
+    "elastic whole": pytest.mark.slow,
+    "elastic 3D, surface, water": pytest.mark.slow,
 }
 
 
@@ -167,6 +170,7 @@ def test_transformations_of_an_elastic_gradient():
         assert relative(a, b) < SAME
 
 
+@pytest.mark.slow
 def test_memory_of_an_elastic_gradient():
     """The ring holds no more than going backwards needs: at order 8 four fields a side, 3 or 4 cells of each."""
     shape, steps = (173, 561), 2000

@@ -248,8 +248,8 @@ def test_memory_is_the_ring_and_the_data(boundary):
 
 
 def test_memory_with_the_absorber_differentiated():
-    # Every step keeps all the layer: its cells, and two memory variables for each damped cell of a side, which reach 6 and
-    # 2 cells further.
+    # Every step keeps all the layer: its cells, and two memory variables for each damped cell of a side, which reach 6
+    # and 2 cells further.
     layer = (40 + 16) * (50 + 16) - 40 * 50
     memory = 2 * (6 + 6 + 6 + 2) * (40 + 16 + 50 + 16)
     growth = (

@@ -90,9 +90,9 @@ SMALL = (
 FULL = (
     Case("acoustic 2D, 200 x 200, 8 shots", "acoustic", (200, 200), 8, 500),
     Case("acoustic 2D, 500 x 500, 4 shots", "acoustic", (500, 500), 4, 500),
-    Case("acoustic 2D, Marmousi 173 x 561, 8 shots", "acoustic", (173, 561), 8, 2000, 20.0, 2e-3, 5.0, True),
+    Case("acoustic 2D, Marmousi 173 x 561, 8 shots", "acoustic", (173, 561), 8, 2000, 20.0, 1.5e-3, 5.0, True),
     Case("acoustic 3D, 100^3, 2 shots", "acoustic", (100, 100, 100), 2, 200),
     Case("elastic 2D, 200 x 200, 4 shots", "elastic", (200, 200), 4, 300),
-    Case("elastic 2D, Marmousi 173 x 561, 2 shots", "elastic", (173, 561), 2, 1000, 20.0, 2e-3, 2.5, True),
+    Case("elastic 2D, Marmousi 173 x 561, 2 shots", "elastic", (173, 561), 2, 1000, 20.0, 1.5e-3, 2.5, True),
     Case("elastic 3D, 60^3, 2 shots", "elastic", (60, 60, 60), 2, 100),
 )

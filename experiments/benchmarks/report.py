@@ -34,10 +34,11 @@ def bytes_of_step(memory: list[list[int]]) -> dict[int, float]:
 
 def report(results: common.Results) -> None:
     """``table.md``, ``summary.json`` and the figures, and the tables on the terminal."""
-    metrics = [m for m in results.metrics() if "error" not in m]
-    failed = [m for m in results.metrics() if "error" in m]
-    if not metrics:
-        raise common.UserError(f"{results.path('metrics.jsonl')} has no results: run --stage measure first.")
+    newest = {(m["case"], m["order"], m["side"]): m for m in results.metrics()}  # a case measured again replaces itself
+    metrics = [m for m in newest.values() if "error" not in m]
+    failed = [m for m in newest.values() if "error" in m]
+    if not any(m["side"] == OURS for m in metrics):
+        raise common.UserError(f"{results.path('metrics.jsonl')} has no results of ours: run --stage measure first.")
     ours = {(m["case"], m["order"]): m for m in metrics if m["side"] == OURS}
     peers = [side for side in PEERS if any(m["side"] == side for m in metrics)]
     beside = {(m["case"], m["order"], m["side"]): m for m in metrics if m["side"] != OURS}
@@ -53,7 +54,7 @@ def report(results: common.Results) -> None:
             row += ["", "", ""] if p is None else [
                 f"{p['forward_seconds'] / m['forward_seconds']:.2f} x",
                 f"{p['gradient_seconds'] / m['gradient_seconds']:.2f} x",
-                f"{p['gradient_memory_bytes'] / m['gradient_memory_bytes']:.1f} x",
+                f"{p['gradient_memory_bytes'] / max(m['gradient_memory_bytes'], 1):.1f} x",
             ]  # fmt: skip
         rows.append(row)
     detail = []

@@ -34,6 +34,7 @@ HERE = Path(__file__).resolve().parent
 VERSIONS = {"deepwave": "deepwave==0.1.0", "sweep": "sweep-solver==0.3.5"}
 KINDS = ("forward", "gradient")
 CPU_TORCH = "https://download.pytorch.org/whl/cpu"  # where it can be reached; else the index's own, which is larger
+LONGEST = 1800  # seconds of one process
 ALIKE = {"acoustic": 1e-3, "elastic": 0.05}  # data of two packages; layers and means of density differ, scales must not
 
 
@@ -66,6 +67,8 @@ class Options:
 
 
 def main(options: Options) -> None:
+    if options.rounds < 1:
+        raise common.UserError(f"--rounds must be at least 1, got {options.rounds}.")
     unknown = set(options.peers) - set(PEERS)
     if unknown:
         raise common.UserError(f"--peers: {sorted(unknown)[0]} is none of {', '.join(PEERS)}.")
@@ -90,7 +93,8 @@ def python_of(results: common.Results, side: str) -> Path:
 
 def setup(options: Options, results: common.Results) -> None:
     """An environment with the peers, and with our jax for SWEEP, beside the results."""
-    wanted = [f"jax=={jax.__version__}", "numpy", *(VERSIONS[peer] for peer in options.peers)]
+    cuda = "[cuda12]" if options.device == "gpu" else ""
+    wanted = [f"jax{cuda}=={jax.__version__}", "numpy", *(VERSIONS[peer] for peer in options.peers)]
     done = results.path("peers/installed.json")
     if done.exists() and set(wanted) <= set(json.loads(done.read_text())):
         return
@@ -107,15 +111,26 @@ def setup(options: Options, results: common.Results) -> None:
 
 def measure(options: Options, results: common.Results, chosen: list[Case]) -> None:
     """A line of ``metrics.jsonl`` for each case, order and package."""
+    if options.peers and not python_of(results, "peers").exists():
+        raise common.UserError("the peers are not installed: run --stage setup first, with the same --out.")
     bandwidth = memory_bandwidth(common.cores())
     sides = [OURS, *options.peers]
-    known = {(m["case"], m["order"], m["side"]) for m in results.metrics()}
+    settings = {
+        "device": options.device,
+        "threads": common.cores(),
+        "vp": None if options.vp is None else str(options.vp),
+    }
+    known = {
+        (m["case"], m["order"], m["side"]) for m in results.metrics() if m["settings"] == settings and "error" not in m
+    }
     bar = common.progress([(c, o) for c in chosen for o in options.orders], "measuring")
     for case, order in bar:
         todo = [side for side in sides if (case.name, order, side) not in known]
         if not todo:
             continue
         folder = results.path(f"cases/{re.sub(r'[^a-z0-9]+', '-', case.name.lower())}-order-{order}")
+        for left in folder.glob("*.npy"):
+            left.unlink()  # of an earlier run: what is compared must be of this one
         write(case.arrays(_marmousi(options) if case.marmousi else None), folder)
         job = case.job(order, threads=common.cores(), device=options.device, patience=options.patience, repeats=7)
         found: dict[str, dict[str, Any]] = {side: {} for side in todo}
@@ -133,19 +148,20 @@ def measure(options: Options, results: common.Results, chosen: list[Case]) -> No
                             runs[side].append(figures)
             for side in todo:
                 if "error" not in found[side]:
+                    timed = [run for run in runs[side] if run["seconds"]]
                     seconds = [s for run in runs[side] for s in run["seconds"]]
                     found[side] |= {
                         "version": runs[side][0]["version"],
-                        f"{kind}_first_seconds": statistics.median(run["first"] for run in runs[side]),
+                        f"{kind}_first_seconds": statistics.median(run["first"] for run in timed),
                         f"{kind}_seconds": statistics.median(seconds),
                         f"{kind}_runs": len(seconds),
                         f"{kind}_memory_bytes": runs[side][-1]["memory"],
                     }
         for side in todo:
-            if side != OURS and "error" not in found[side]:
+            if side != OURS and "error" not in found[side] and (folder / f"{OURS}_forward.npy").exists():
                 found[side] |= agreement(case, folder, side)
             results.add_metrics(
-                case=case.name, order=order, side=side, equation=case.equation, updates=case.updates,
+                case=case.name, order=order, side=side, settings=settings, equation=case.equation, updates=case.updates,
                 bytes_of_update=case.bytes_of_update, bandwidth=bandwidth, environment=common.environment(),
                 date=datetime.date.today().isoformat(), **found[side],
             )  # fmt: skip
@@ -168,9 +184,17 @@ def work(results: common.Results, folder: Path, side: str, kind: str, job: dict[
     # freed arrays go back to the system at once, so that memory used again is seen; timings go without
     frugal = common.PeakMemory.RETURN_MEMORY if job["measure"] == "memory" else {}
     command = [python_of(results, side), "worker.py", side, kind, folder.absolute() / "job.json", folder.absolute()]
-    done = subprocess.run(
-        list(map(str, command)), cwd=HERE, env={**os.environ, **threads, **frugal}, capture_output=True, text=True
-    )
+    try:
+        done = subprocess.run(
+            list(map(str, command)),
+            cwd=HERE,
+            env={**os.environ, **threads, **frugal, "XLA_PYTHON_CLIENT_PREALLOCATE": "false"},
+            capture_output=True,
+            text=True,
+            timeout=LONGEST,
+        )
+    except subprocess.TimeoutExpired:
+        return {"error": f"not done in {LONGEST} s"}
     if done.returncode == 0:
         return json.loads(done.stdout.splitlines()[-1])
     last = (done.stderr.strip().splitlines() or [f"ended with status {done.returncode}"])[-1]
@@ -195,7 +219,7 @@ def agreement(case: Case, folder: Path, side: str) -> dict[str, Any]:
     ]
     best = int(np.argmin(apart))
     out: dict[str, Any] = {"data_difference": apart[best] / np.linalg.norm(ours), "data_shift_samples": shifts[best]}
-    if out["data_difference"] > ALIKE[case.equation]:
+    if not out["data_difference"] <= ALIKE[case.equation]:  # NaN is not alike
         return {"error": f"its data differ from ours by {100 * out['data_difference']:.1f} %"}
     for path in sorted(folder.glob(f"{OURS}_*.npy")):
         name = path.stem.removeprefix(f"{OURS}_")
