@@ -370,6 +370,9 @@ def read_config(results: Results, kind: type[T]) -> T:
     """What stage make resolved and wrote to ``config.json``, as `kind`, a dataclass."""
     results.need("config.json", "make")
     config = results.read_json("config.json")
+    missing = [field.name for field in dataclasses.fields(kind) if field.name not in config]  # pyright: ignore[reportArgumentType]
+    if missing:
+        raise UserError(f"{results.path('config.json')} is of another version, without {missing[0]}: run --stage make.")
     values = {field.name: config[field.name] for field in dataclasses.fields(kind)}  # pyright: ignore[reportArgumentType]
     return kind(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
 

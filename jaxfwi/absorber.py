@@ -227,7 +227,7 @@ class Derivative:
 
     def _laplacian_transposed(self, _, cotangents):
         """The transpose of `_laplacian`: the same stencils, as D2 is symmetric and D1 antisymmetric, in the reverse
-        order.
+        order. Spare cells are left out: fields are 0 there.
         """
         dense, patches, memory = cotangents
         r = self.order // 2
@@ -272,10 +272,6 @@ class Derivative:
         rows = min(len(c), u.shape[0])
         top = [sum(-c[i + j] * u[j] for j in range(rows) if i + j < len(c)) for i in range(rows)]
         return [jnp.stack(top)]
-
-
-def _slice(ndim: int, axis: int, start: int, size: int) -> Region:
-    return tuple(slice(start, start + size) if a == axis else slice(None) for a in range(ndim))
 
 
 @dataclass(frozen=True)

@@ -119,7 +119,7 @@ LONG = 200  # steps, from which on a loop is worth a larger program
 
 def _loop(propagation: Propagation, step: Any, start: Any, xs: Any, reverse: bool = False) -> tuple[Any, Any]:
     """`lax.scan`, a pass of which makes as many steps as the equation has time levels: each field is then back in its
-    place at the end of a pass, and no pass copies it there.
+    place at the end of a pass, and no pass copies it there. (An odd number of steps costs the program one more step.)
     """
 
     def apart(carry, x):

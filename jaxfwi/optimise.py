@@ -74,9 +74,9 @@ def added(*transformations: optax.GradientTransformation) -> optax.GradientTrans
     """Adds the updates that several transformations make of the same gradient.
 
     With a smoothing before and after each, an optimiser for the model's long wavelengths works beside one for its short
-    ones: a model ``m = S_1 a_1 + S_2 a_2 + ...`` has the gradients ``S_i^T g`` by its parts, and Adam, whose steps are
-    as long in all unknowns, moves what is smooth as fast as what is not (a multilevel preconditioner; Bramble, Pasciak
-    & Xu 1990, Mathematics of Computation 55, 1-22).
+    ones: a model ``m = S_1 a_1 + S_2 a_2 + ...`` has the gradients ``S_i^T g`` by its parts (`smooth` is symmetric but
+    near edges and cells that are kept), and Adam, whose steps are as long in all unknowns, moves what is smooth as fast
+    as what is not (a multilevel preconditioner; Bramble, Pasciak & Xu 1990, Mathematics of Computation 55, 1-22).
 
     Args:
         transformations: of the gradient; extra arguments go to each that takes them.

@@ -93,7 +93,8 @@ def test_powers(modules):
 def test_the_report_puts_packages_side_by_side_and_says_what_failed(modules, tmp_path, capsys):
     results = modules["common"].Results(tmp_path)
     figures = {
-        "equation": "acoustic", "updates": 1e9, "bytes_of_update": 16, "bandwidth": 32e9, "date": "2026-01-01", "settings": {},
+        "equation": "acoustic", "updates": 1e9, "bytes_of_update": 16, "bandwidth": 32e9, "date": "2026-01-01",
+        "settings": {},
         "environment": {"device": "CPU", "cores": 2, "system": "Linux", "python": "3.13", "jax": "0.12"},
     }  # fmt: skip
 

@@ -62,6 +62,34 @@ def test_single_precision():
 
 
 @pytest.mark.telling
+@pytest.mark.parametrize("whole", [False, pytest.param(True, marks=pytest.mark.slow)])
+def test_loops_of_several_steps_a_pass(whole):
+    """From 200 steps on the acoustic loop makes two in a pass, here and one more; checkpointing's segments never do."""
+    grid, rng = jf.Grid((9, 10), 10.0, 1e-3, 201), np.random.default_rng(3)
+    model = jf.Acoustic(vp=jnp.asarray(rng.uniform(1500.0, 2500.0, grid.shape)))
+    direction = jf.Acoustic(vp=jnp.asarray(rng.standard_normal(grid.shape)))
+    shot = jf.Survey.from_arrays([[33.0, 41.0]], [[20.0, 70.0], [57.0, 22.0]], jf.ricker(grid, 20.0))[0]
+    observed = jnp.asarray(rng.standard_normal((grid.nt, 2, 1)))
+    simulator = jf.Simulator(grid, 4, jf.CPML(((3, 2), (0, 3))), differentiate_absorber=whole)
+
+    def of(memory, model, shot):
+        return jax.grad(lambda m, s: jf.misfits.l2(remember(simulator, memory)(m, s), observed), (0, 1))(model, shot)
+
+    def product(memory):
+        return jit(lambda m: jax.jvp(lambda m: of(memory, m, shot)[0], (m,), (direction,))[1])(model)
+
+    plain = jit(functools.partial(of, jf.Checkpointing()))(model, shot)
+    for memory in (jf.FullStorage(), jf.BoundarySaving()):
+        ours = jit(functools.partial(of, memory))(model, shot)
+        for a, b in zip(jax.tree.leaves(ours), jax.tree.leaves(plain), strict=True):
+            assert relative(a, b) < 1e-11, memory  # rounding of 201 steps in double precision
+    both = jax.tree.map(lambda a, b: jnp.stack([a, b]), model, jf.Acoustic(vp=model.vp + 10 * direction.vp))
+    mapped = jit(jax.vmap(functools.partial(of, jf.BoundarySaving()), in_axes=(0, None)))(both, shot)
+    assert relative(mapped[0].vp[0], plain[0].vp) < 1e-11
+    assert relative(product(jf.BoundarySaving()).vp, product(jf.Checkpointing()).vp) < 1e-10  # larger terms cancel
+
+
+@pytest.mark.telling
 def test_the_same_at_each_call():
     ours, other = many_shots(2, (13,), free_surface=True), many_shots(1, (9,))
     gradients = []

@@ -36,7 +36,8 @@ class Options(inverting.Options):
 
 PRESETS = {
     "tiny": Case((40, 90), 60.0, shots=6, iterations=(2, 2), rates=(20.0, 20.0), scales=(3.0, 0.0),
-                 shots_per_iteration=3, margin=600.0, depth=60.0, frequency=2.5, duration=2.0),
+                 shots_per_iteration=3, margin=600.0, depth=60.0, frequency=2.5, duration=2.0,
+                 levels=((120.0, 400.0), (60.0, 200.0)), shares=(0.6, 0.5)),
     "quick": Case((58, 187), 60.0, shots=93, iterations=(40,) * 4, rates=(20.0,) * 4, depth=60.0, frequency=4.0,
                   order=8),
     "full": Case((173, 561), 20.0, shots=93, iterations=(50,) * 4, rates=(20.0,) * 4),

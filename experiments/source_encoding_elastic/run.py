@@ -56,7 +56,8 @@ LONG: dict[str, Any] = {"shots": 93, "iterations": (50,) * 4, "rates": (30.0, 30
                         "smoothing": (150.0, 100.0, 50.0, 20.0), "water_depth": 480.0}  # fmt: skip
 PRESETS = {
     "tiny": ElasticCase((34, 68), 70.0, shots=6, iterations=(3,), rates=(20.0,), vs_rates=(12.0,), scales=(2.0,),
-                        shots_per_iteration=3, margin=700.0, depth=70.0, frequency=1.5, duration=2.5),
+                        smoothing=(70.0,), shots_per_iteration=3, margin=700.0, depth=70.0, frequency=1.5,
+                        duration=2.5),
     "quick": ElasticCase((60, 160), 50.0, shots=31, iterations=(10, 15, 20, 20), rates=(40.0, 30.0, 20.0, 20.0),
                          vs_rates=(12.0,) * 4, scales=(1.5, 2.5, 4.0, 0.0), margin=500.0, depth=50.0, frequency=3.0,
                          order=8, water_depth=480.0),
