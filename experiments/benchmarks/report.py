@@ -73,7 +73,7 @@ def report(results: common.Results) -> None:
     bandwidth = statistics.median(m["bandwidth"] for m in metrics)
     text = [
         f"{environment['device']}, {environment['cores']} cores, {environment['system']}, "
-        f"Python {environment['python']}; {'; '.join(versions)}; {metrics[-1]['date']}. The cores copy "
+        f"Python {environment['python']}; {'; '.join(versions)}; {metrics[-1]['date']}. Memory moves "
         f"{bandwidth / 1e9:.1f} GB/s.",
         "Of jaxfwi: median seconds, and the memory that a gradient adds. Of the others: their seconds and memory as "
         "multiples of ours, so that more than 1 is in our favour.",

@@ -22,6 +22,7 @@ from typing import Any, Literal
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 import cases
@@ -72,6 +73,8 @@ def main(options: Options) -> None:
     unknown = set(options.peers) - set(PEERS)
     if unknown:
         raise common.UserError(f"--peers: {sorted(unknown)[0]} is none of {', '.join(PEERS)}.")
+    os.environ["XLA_PYTHON_CLIENT_PREALLOCATE"] = "false"  # leave the GPU's memory to the workers
+    jax.config.update("jax_platforms", {"cpu": "cpu", "gpu": "cuda,cpu"}[options.device])
     results = common.Results(options.out)
     chosen = [c for c in (cases.FULL if options.preset == "full" else cases.SMALL) if options.only in c.name]
     if not chosen:
@@ -113,7 +116,7 @@ def measure(options: Options, results: common.Results, chosen: list[Case]) -> No
     """A line of ``metrics.jsonl`` for each case, order and package."""
     if options.peers and not python_of(results, "peers").exists():
         raise common.UserError("the peers are not installed: run --stage setup first, with the same --out.")
-    bandwidth = memory_bandwidth(common.cores())
+    bandwidth = memory_bandwidth(common.cores()) if options.device == "cpu" else gpu_bandwidth()
     sides = [OURS, *options.peers]
     settings = {
         "device": options.device,
@@ -188,7 +191,7 @@ def work(results: common.Results, folder: Path, side: str, kind: str, job: dict[
         done = subprocess.run(
             list(map(str, command)),
             cwd=HERE,
-            env={**os.environ, **threads, **frugal, "XLA_PYTHON_CLIENT_PREALLOCATE": "false"},
+            env={**os.environ, **threads, **frugal},
             capture_output=True,
             text=True,
             timeout=LONGEST,
@@ -243,6 +246,18 @@ def memory_bandwidth(threads: int, megabytes: int = 256, repeats: int = 7) -> fl
             worker.join()
         best = min(best, time.perf_counter() - begin)
     return threads * 2 * (megabytes << 20) / best
+
+
+def gpu_bandwidth(megabytes: int = 1024, repeats: int = 7) -> float:
+    """Bytes per second that the GPU moves at best when it adds 1 to a large array, reads and writes counted."""
+    array = jnp.ones(megabytes << 18, jnp.float32)
+    add = jax.jit(lambda x: x + 1.0)
+    best = np.inf
+    for _ in range(repeats):
+        begin = time.perf_counter()
+        add(array).block_until_ready()
+        best = min(best, time.perf_counter() - begin)
+    return 2 * (megabytes << 20) / best
 
 
 GROWTH = {  # square models; the others of these stay as they are in the first of each row

@@ -5,6 +5,14 @@ import numpy as np
 import torch
 
 
+def added_memory(call):
+    """Bytes of the GPU that a call adds at its peak."""
+    torch.cuda.reset_peak_memory_stats()
+    before = torch.cuda.memory_allocated()
+    call()
+    return torch.cuda.max_memory_allocated() - before
+
+
 def prepare(job, arrays):
     torch.set_num_threads(job["threads"])
     device = torch.device("cuda" if job["device"] == "gpu" else "cpu")

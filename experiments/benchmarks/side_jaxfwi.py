@@ -1,5 +1,6 @@
-"""This package's side of the benchmark: a shot per core on a CPU, gradients by boundary saving."""
+"""This package's side of the benchmark: a shot per core on a CPU, all at once on a GPU; gradients: boundary saving."""
 
+import gc
 from importlib import metadata
 
 import jax
@@ -29,19 +30,33 @@ def build(job, arrays):
     return jf.Simulator(grid, job["order"], jf.CPML(job["width"])), model, survey, nothing
 
 
-def prepare(job, arrays):
+def choose(job):
+    """Set jax to the device, which must be there: without it jax would take the processor."""
+    jax.config.update("jax_platforms", {"cpu": "cpu", "gpu": "cuda"}[job["device"]])
     if job["device"] == "cpu":
-        jax.config.update("jax_platforms", "cpu")
         jax.config.update("jax_num_cpu_devices", job["threads"])
+
+
+def added_memory(call):
+    """Bytes of the GPU that a call adds at its peak, of the process's so far: the first call is a call too."""
+    gc.collect()
+    device = jax.devices()[0]
+    before = device.memory_stats()["bytes_in_use"]
+    call()
+    return device.memory_stats()["peak_bytes_in_use"] - before
+
+
+def prepare(job, arrays):
+    choose(job)
     import jaxfwi as jf
 
     simulator, model, survey, nothing = build(job, arrays)
 
     def forward():
-        return jax.block_until_ready(jf.simulate(simulator, model, survey))[..., 0]
+        return jax.device_get(jf.simulate(simulator, model, survey))[..., 0]
 
     def gradient():
-        _, g = jax.block_until_ready(jf.misfit_and_gradient(simulator, jf.misfits.l2, model, survey, nothing))
+        _, g = jax.device_get(jf.misfit_and_gradient(simulator, jf.misfits.l2, model, survey, nothing))
         return {name: getattr(g, name) for name in arrays if hasattr(g, name)}
 
     return f"jaxfwi {metadata.version('jaxfwi')}, jax {jax.__version__}", forward, gradient

@@ -6,11 +6,11 @@ from importlib.metadata import version
 import jax
 import numpy as np
 
+from side_jaxfwi import added_memory, choose  # noqa: F401
+
 
 def prepare(job, arrays):
-    if job["device"] == "cpu":
-        jax.config.update("jax_platforms", "cpu")
-        jax.config.update("jax_num_cpu_devices", job["threads"])
+    choose(job)
     import jax.numpy as jnp
     from sweep import equations
     from sweep.propagator.jax import PropJax
@@ -52,12 +52,16 @@ def prepare(job, arrays):
     data = modelling(Full() if full else BoundarySaving())
     differentiated = jax.jit(jax.grad(lambda *given: 0.5 * jnp.sum(data(*given) ** 2)))
 
-    # batches of one shot: larger ones take up to twice the time a shot on a CPU
+    # on a CPU batches of one shot: larger ones take up to twice the time a shot
+    batch = 1 if job["device"] == "cpu" else len(sources)
     devices = jax.devices()[: len(sources)]
     parameters = [jax.device_put(tuple(arrays[name] for name in names), device) for device in devices]
     shots = [
-        jax.device_put((wavelets[i : i + 1], sources[i : i + 1], receivers[None], early[i]), devices[i % len(devices)])
-        for i in range(len(sources))
+        jax.device_put(
+            (wavelets[i : i + batch], sources[i : i + batch], np.stack([receivers] * batch), early[i : i + batch]),
+            devices[i % len(devices)],
+        )
+        for i in range(0, len(sources), batch)
     ]
 
     def of_all(call):

@@ -6,7 +6,8 @@ environment too, and so needs no more than Python and numpy.
 
 A side is a module with one function, ``prepare(job, arrays)``, which returns ``(version, forward, gradient)``. Both
 take nothing, compute, wait for the end and return arrays: ``forward`` the data ``(shots, time, receivers)``, and
-``gradient`` those by vp (elastic: vp, vs and rho) of half the sum of the squared data, in a dictionary.
+``gradient`` those by vp (elastic: vp, vs and rho) of half the sum of the squared data, in a dictionary. On a GPU its
+``added_memory(call)`` takes the place of this one's.
 """
 
 import gc
@@ -52,7 +53,8 @@ def timed(call) -> tuple[float, Any]:
 def main(side: str, kind: str, job_file: str, folder: str) -> None:
     job = json.loads(Path(job_file).read_text())
     arrays = dict(np.load(Path(folder) / "case.npz"))
-    version, forward, gradient = importlib.import_module(f"side_{side}").prepare(job, arrays)
+    module = importlib.import_module(f"side_{side}")
+    version, forward, gradient = module.prepare(job, arrays)
     call = forward if kind == "forward" else gradient
     first, result = timed(call)
     results = {"data": result} if kind == "forward" else result
@@ -61,7 +63,7 @@ def main(side: str, kind: str, job_file: str, folder: str) -> None:
     del result, results
     seconds, memory = [], None
     if job["measure"] == "memory":
-        memory = added_memory(call)
+        memory = (added_memory if job["device"] == "cpu" else module.added_memory)(call)
     elif job["measure"] == "time":
         begin = time.perf_counter()
         while not seconds or (len(seconds) < job["repeats"] and time.perf_counter() - begin < job["patience"]):
