@@ -218,7 +218,7 @@ class Derivative:
         for slab, (psi, zeta) in zip(self.slabs, memory, strict=True):
             (a_psi, b_psi), (a_zeta, b_zeta), d1, d2 = self._local(slab, u)
             psi = b_psi * psi + a_psi * stencils.difference(slab.around(padded, halo, 3 * r, 2 * r), slab.axis, d1)
-            spread = lax.optimization_barrier(stencils.difference(psi, slab.axis, d1))
+            spread = stencils.apart(stencils.difference(psi, slab.axis, d1))
             second = stencils.difference(slab.around(padded, halo, 2 * r, r), slab.axis, d2)
             zeta = b_zeta * zeta + a_zeta * (second + spread)
             patches.append(spread + zeta)
@@ -241,10 +241,9 @@ class Derivative:
             (a_psi, b_psi), (a_zeta, b_zeta), d1, d2 = self._local(slab, u)
             zeta = zeta + patch
             inner = a_zeta * zeta
-            # barriers: else XLA computes these again at each of the stencil's points
-            spread = lax.optimization_barrier(slab.extend(patch + inner, 2 * r, 2 * r))
-            psi = lax.optimization_barrier(psi - stencils.difference(spread, slab.axis, d1))
-            inner = lax.optimization_barrier(slab.extend(inner, r, r))
+            spread = stencils.apart(slab.extend(patch + inner, 2 * r, 2 * r))
+            psi = stencils.apart(psi - stencils.difference(spread, slab.axis, d1))
+            inner = stencils.apart(slab.extend(inner, r, r))
             near = stencils.difference(inner, slab.axis, d2) - stencils.difference(a_psi * psi, slab.axis, d1)
             u = stencils.add_at(u, slab.start(u.shape, r), lax.optimization_barrier(near))
             old_memory.append((b_psi * psi, b_zeta * zeta))

@@ -122,7 +122,7 @@ def _loop(propagation: Propagation, step: Any, start: Any, xs: Any, reverse: boo
     place at the end of a pass, and no pass copies it there. (An odd number of steps costs the program one more step.)
     """
 
-    def apart(carry, x):
+    def by_itself(carry, x):
         # else XLA, which fuses what it can, computes one step's fields again at each stencil point of the next; leaf by
         # leaf, so that what nobody asks for is still left out
         return step(jax.tree.map(lax.optimization_barrier, carry), x)
@@ -130,7 +130,7 @@ def _loop(propagation: Propagation, step: Any, start: Any, xs: Any, reverse: boo
     levels = propagation.equation.time_levels
     if levels == 1 or len(jax.tree.leaves(xs)[0]) < LONG:
         return lax.scan(step, start, xs, reverse=reverse)
-    return lax.scan(apart, start, xs, reverse=reverse, unroll=levels)
+    return lax.scan(by_itself, start, xs, reverse=reverse, unroll=levels)
 
 
 def _scan(propagation: Propagation, places: Places, inputs: Inputs) -> Array:

@@ -6,7 +6,7 @@ minus the other's: the facts on which every hand-given transpose in the package 
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -19,6 +19,7 @@ from jaxfwi.linear import linear_operator
 
 __all__ = [
     "add_at",
+    "apart",
     "difference",
     "extend",
     "first_derivative",
@@ -118,7 +119,18 @@ def part(u: Array, start: Sequence[int], shape: Sequence[int]) -> Array:
 
 def put_at(u: Array, start: Sequence[int], patch: Array) -> Array:
     """`u` with `patch` put in from cell ``start`` on."""
-    return lax.dynamic_update_slice(u, patch, tuple(start))
+
+    def in_place(u, patch):
+        return lax.dynamic_update_slice(u, patch, tuple(start))
+
+    def dense(u, patch):
+        inside = jnp.asarray(True)
+        for axis, (s, n) in enumerate(zip(start, patch.shape, strict=True)):
+            i = lax.broadcasted_iota(jnp.int32, u.shape, axis)
+            inside = inside & (i >= s) & (i < s + n)
+        return jnp.where(inside, _among(u.shape, start, patch), u)
+
+    return _in_place_on_a_cpu(in_place, dense, u, patch)
 
 
 def add_at(u: Array, start: Sequence[int], patch: Array) -> Array:
@@ -136,11 +148,35 @@ class _Place:
     shape: tuple[int, ...]
 
     def add(self, _, operands):
-        u, patch = operands
-        return put_at(u, self.start, part(u, self.start, self.shape) + patch)
+        def in_place(u, patch):
+            return lax.dynamic_update_slice(u, part(u, self.start, self.shape) + patch, self.start)
+
+        def dense(u, patch):
+            return u + _among(u.shape, self.start, patch)
+
+        return _in_place_on_a_cpu(in_place, dense, *operands)
 
     def pull(self, _, u):
         return u, part(u, self.start, self.shape)
+
+
+def _among(shape: tuple[int, ...], start: Sequence[int], patch: Array) -> Array:
+    """`patch` from cell ``start`` on of an array of zeros."""
+    return jnp.pad(patch, [(s, m - s - n) for m, s, n in zip(shape, start, patch.shape, strict=True)])
+
+
+def _in_place_on_a_cpu(in_place: Callable, dense: Callable, *operands: Array) -> Array:
+    """One of two functions that compute the same: on a CPU few cells are best changed in place; a GPU's compiler would
+    copy the whole array for that, and rather takes the change into the pass that computes it.
+    """
+    return lax.platform_dependent(*operands, cpu=in_place, default=dense)
+
+
+def apart(x: Array) -> Array:
+    """`x`, which on a CPU is computed by itself: fused with a stencil that reads it, it would be computed at each of
+    the stencil's points. That costs a GPU less than a pass of its own.
+    """
+    return lax.platform_dependent(x, cpu=lax.optimization_barrier, default=lambda x: x)
 
 
 def difference(u: Array, axis: int, coefficients: Sequence[float]) -> Array:

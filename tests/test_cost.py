@@ -1,5 +1,7 @@
 """What a gradient keeps in memory, read from the compiled program: figures that do not depend on a machine's mood."""
 
+import re
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,6 +9,7 @@ import pytest
 from compiling import loops
 
 import jaxfwi as jf
+from jaxfwi import stencils
 
 SHAPE, STEPS, ORDER = (173, 561), 2000, 8
 GRID = jf.Grid(SHAPE, 20.0, 2e-3, STEPS)
@@ -78,6 +81,44 @@ def test_a_pass_of_the_time_loop_is_few_kernels(equation, forward, gradient):
     assert 10 < ahead <= forward
     assert recording > 10
     assert recording + back <= gradient
+
+
+@pytest.fixture(params=["acoustic", pytest.param("elastic", marks=pytest.mark.slow)])
+def small_gradient(request):
+    """A gradient under a free surface and in layers, as a function of the model, and a model."""
+    grid = jf.Grid((14, 15), 10.0, 1e-3, 60)
+    survey = jf.Survey.from_arrays([[60.0, 65.0]], [[50.0, 105.0], [110.0, 25.0]], jf.ricker(grid, 15.0))
+    speed = 2000.0 + 100.0 * jnp.asarray(np.random.default_rng(0).random(grid.shape))
+    model = jf.Acoustic(vp=speed)
+    if request.param == "elastic":
+        model = jf.Elastic(vp=speed, vs=0.55 * speed, rho=speed)
+    simulator, observed = jf.Simulator(grid, 4, jf.CPML(5), free_surface=True), jnp.zeros((1, grid.nt, 2, 1))
+    return lambda m: jf.misfit_and_gradient(simulator, jf.misfits.l2, m, survey, observed), model
+
+
+def test_a_gpu_is_not_made_to_copy_fields(small_gradient):
+    """Each change of a few cells in place cost a GPU's program a copy of the field: half the time of a forward run."""
+    gradient, model = small_gradient
+    traced = jax.jit(gradient).trace(model)
+    changes = {}
+    for platform in ("cpu", "cuda"):
+        text = traced.lower(lowering_platforms=(platform,)).as_text()
+        changed = re.findall(r"stablehlo.dynamic_update_slice .*: \(tensor<(\w+)xf64>", text)
+        changes[platform] = [shape for shape in changed if not shape.startswith("60x")]  # records have a row a step
+    assert len(changes["cpu"]) > 10
+    assert changes["cuda"] == []
+
+
+def test_what_a_gpu_computes_instead_is_the_same(small_gradient, monkeypatch):
+    gradient, model = small_gradient
+    expected = jax.jit(gradient)(model)
+    monkeypatch.setattr(stencils, "_in_place_on_a_cpu", lambda in_place, dense, *operands: dense(*operands))
+    with jax.default_matmul_precision("highest"):  # another setting, so that jax traces all anew
+        lowered = jax.jit(gradient).lower(model)
+    assert len(re.findall("dynamic_update_slice", lowered.as_text())) == 4  # the records
+    for a, b in zip(jax.tree.leaves(lowered.compile()(model)), jax.tree.leaves(expected), strict=True):
+        # the same sums in another order
+        np.testing.assert_allclose(a, b, atol=1e-12 * float(jnp.max(jnp.abs(b))), rtol=0)
 
 
 def test_one_trace_and_one_program_for_every_model_of_a_survey():
