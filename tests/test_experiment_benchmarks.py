@@ -40,8 +40,9 @@ def test_every_case_can_be_admitted_at_every_order(modules):
     import jaxfwi as jf
 
     cases = modules["cases"]
-    assert len({case.name for case in (*cases.SMALL, *cases.FULL)}) == len((*cases.SMALL, *cases.FULL))
-    for case in (*cases.SMALL, *cases.FULL):
+    every = [case for preset in cases.PRESETS.values() for case in preset]
+    assert len({case.name for case in every}) == len(every)
+    for case in every:
         arrays = case.arrays()
         assert arrays["vp"].shape == arrays["vs"].shape == arrays["rho"].shape == case.shape
         assert len(arrays["sources"]) == len(np.unique(arrays["sources"], axis=0)) == case.shots
@@ -56,7 +57,7 @@ def test_every_case_can_be_admitted_at_every_order(modules):
 
 
 def test_agreement_finds_the_part_of_a_sample_and_tells_another_amplitude(modules, tmp_path):
-    case, rng = modules["cases"].SMALL[0], np.random.default_rng(0)
+    case, rng = modules["cases"].QUICK[0], np.random.default_rng(0)
     t = np.arange(200.0)
 
     def data(shift, factor=1.0):

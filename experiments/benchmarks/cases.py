@@ -32,12 +32,13 @@ class Case:
         return int(np.prod([n + 2 * self.width for n in self.shape])) * self.nt * self.shots
 
     @property
-    def bytes_of_update(self) -> int:
-        """Least traffic of one cell's update in single precision: every field and coefficient read, every field
-        written, once."""
-        if self.equation == "acoustic":
-            return 4 * 4
-        return 4 * {2: 20, 3: 35}[len(self.shape)]
+    def bytes_of_update(self) -> float:
+        """Least traffic of one cell's update in single precision, the mean over cells: every field, coefficient and
+        memory variable of the layer read, and but for the coefficients written, once."""
+        ndim = len(self.shape)
+        of_cell, memory = (4, 2) if self.equation == "acoustic" else {2: (20, 4), 3: (35, 6)}[ndim]
+        damped = sum(2 * self.width / (n + 2 * self.width) for n in self.shape)  # along each axis, its own variables
+        return 4 * (of_cell + 2 * memory * damped)
 
     def arrays(self, vp: Array | None = None) -> dict[str, Array]:
         """Models in SI units, the wavelet, and the cells of shots ``(shots, axes)`` and receivers ``(receivers,
@@ -83,7 +84,7 @@ def _sphere(shape: tuple[int, ...]) -> Array:
     return 2500.0 + 500.0 * axes[0] + 300.0 * gaussian_filter((radius < 0.4).astype(float), 3.0)
 
 
-SMALL = (
+QUICK = (
     Case("acoustic 2D, 60 x 70, 2 shots", "acoustic", (60, 70), 2, 200),
     Case("elastic 2D, 60 x 70, 2 shots", "elastic", (60, 70), 2, 200),
 )
@@ -96,3 +97,9 @@ FULL = (
     Case("elastic 2D, Marmousi 173 x 561, 2 shots", "elastic", (173, 561), 2, 1000, 20.0, 1.5e-3, 2.5, True),
     Case("elastic 3D, 60^3, 2 shots", "elastic", (60, 60, 60), 2, 100),
 )
+LARGE = (
+    Case("acoustic 2D, 500 x 500, 32 shots", "acoustic", (500, 500), 32, 500),
+    Case("acoustic 3D, 200^3, 1 shot", "acoustic", (200, 200, 200), 1, 200),
+    Case("elastic 2D, 500 x 500, 16 shots", "elastic", (500, 500), 16, 300),
+)
+PRESETS = {"quick": QUICK, "full": FULL, "large": LARGE}

@@ -63,11 +63,13 @@ def main(side: str, kind: str, job_file: str, folder: str) -> None:
     del result, results
     seconds, memory = [], None
     if job["measure"] == "memory":
-        memory = (added_memory if job["device"] == "cpu" else module.added_memory)(call)
+        memory = added_memory(call)
     elif job["measure"] == "time":
         begin = time.perf_counter()
         while not seconds or (len(seconds) < job["repeats"] and time.perf_counter() - begin < job["patience"]):
             seconds.append(timed(call)[0])
+        if job["device"] == "gpu":
+            memory = module.added_memory(call)
     print(json.dumps({"version": version, "first": first, "seconds": seconds, "memory": memory}))
 
 
