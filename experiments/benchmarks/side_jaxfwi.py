@@ -32,7 +32,7 @@ def build(job, arrays):
 
 def choose(job):
     """Set jax to the device, which must be there: without it jax would take the processor."""
-    jax.config.update("jax_platforms", {"cpu": "cpu", "gpu": "cuda"}[job["device"]])
+    jax.config.update("jax_platforms", {"cpu": "cpu", "gpu": "cuda,cpu"}[job["device"]])
     if job["device"] == "cpu":
         jax.config.update("jax_num_cpu_devices", job["threads"])
 
