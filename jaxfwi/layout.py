@@ -235,7 +235,11 @@ def _cores() -> int:
 def rows_of(x: Any, order: np.ndarray) -> Any:
     """Rows of an array, or of a file that is indexed like one but not by every order."""
     if is_array(x):
-        return x if len(order) == len(x) and (order == np.arange(len(x))).all() else x[order]
+        if len(order) == len(x) and (order == np.arange(len(x))).all():
+            return x
+        if isinstance(x, jax.Array) and known(x) and {d.platform for d in x.devices()} == {"cpu"}:
+            x = np.asarray(x)  # the same memory, and many times as fast as programs of jax for a few rows
+        return x[order]
     rising, back = np.unique(order, return_inverse=True)
     rows = np.asarray(x[rising])
     return rows if (back == np.arange(len(rows))).all() and len(back) == len(rows) else rows[back]
