@@ -17,6 +17,7 @@ from jaxfwi.shots import estimate_memory, misfit_and_gradient, simulate
 from jaxfwi.simulator import Simulator
 from jaxfwi.stages import Stage
 from jaxfwi.survey import Survey
+from jaxfwi.wavefields import snapshots
 from jaxfwi.wavelets import ricker
 
 if TYPE_CHECKING:
@@ -56,6 +57,7 @@ __all__ = [
     "regularization",
     "ricker",
     "simulate",
+    "snapshots",
 ]
 
 
