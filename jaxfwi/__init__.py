@@ -71,4 +71,9 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), "io", "plot"})
+    return __all__
+
+
+for _module in (filters, hosts, misfits, models, optimise, quality, regularization):
+    _module.__dir__ = _module.__all__.copy  # what completion offers, without what the module itself imports
+del _module

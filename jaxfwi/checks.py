@@ -3,9 +3,10 @@
 from typing import Any
 
 import numpy as np
+from jax import Array
 from jax.core import Tracer
 
-__all__ = ["known", "positive", "whole"]
+__all__ = ["at_hand", "known", "positive", "whole"]
 
 
 def whole(name: str, value: Any, least: int) -> int:
@@ -26,6 +27,21 @@ def whole(name: str, value: Any, least: int) -> int:
 def known(*arrays: Any) -> bool:
     """Whether values are at hand, and not only shapes as under jit, grad or vmap."""
     return not any(isinstance(x, Tracer) for x in arrays)
+
+
+LARGE = 10**7  # values
+
+
+def at_hand(x: Any) -> np.ndarray | None:
+    """The values of an array, to be shown; None where they cannot be had at once: under jit, grad or vmap, on another
+    host, of a large array, or after it was given away.
+    """
+    if not isinstance(x, np.ndarray | Array) or not known(x) or x.size > LARGE:
+        return None
+    try:
+        return np.asarray(x)
+    except RuntimeError:
+        return None
 
 
 def positive(name: str, value: Any, what: str = "number") -> float:

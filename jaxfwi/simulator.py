@@ -63,6 +63,8 @@ class Simulator:
     >>> survey = jf.Survey.fixed_spread(
     ...     source_x=100.0, source_z=50.0, receiver_x=[50.0, 250.0], receiver_z=50.0,
     ...     wavelet=jf.ricker(grid, frequency=15.0))
+    >>> jf.Simulator(grid, space_order=8)
+    Simulator(Grid(20 x 30 cells of 10 m: 0.19 km x 0.29 km, 200 steps of 1 ms: 0.2 s), space_order=8)
     >>> jf.Simulator(grid)(jf.Acoustic(vp=jnp.full(grid.shape, 1500.0)), survey[0]).shape
     (200, 2, 1)
     """
@@ -87,6 +89,11 @@ class Simulator:
         for name in ("source_fields", "receiver_fields"):
             given = getattr(self, name)
             object.__setattr__(self, name, None if given is None else names_of(name, given))
+
+    def __repr__(self) -> str:
+        default = vars(Simulator(self.grid))
+        others = [f"{name}={value!r}" for name, value in vars(self).items() if value != default[name]]
+        return f"Simulator({', '.join([repr(self.grid), *others])})"
 
     def __call__(self, model: WaveEquation, shot: Survey) -> Array:
         """Model one shot.
