@@ -5,7 +5,7 @@ import math
 import os
 import sys
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,7 +15,7 @@ import numpy as np
 from jax import Array
 
 from jaxfwi.absorber import CPML, Frame
-from jaxfwi.checks import known, whole
+from jaxfwi.checks import known, names_of, of_those, whole
 from jaxfwi.coupling import couple, shift
 from jaxfwi.equations.base import WaveEquation
 from jaxfwi.grid import Grid
@@ -136,8 +136,8 @@ class Simulator:
         default, ndim = equation.default_fields, self.grid.ndim
         source, receiver = (default if f is None else f for f in (self.source_fields, self.receiver_fields))
         return (
-            checked_fields("source_fields", source, equation, equation.driven(ndim)),
-            checked_fields("receiver_fields", receiver, equation, equation.recorded(ndim)),
+            of_those("source_fields", source, equation.driven(ndim), equation.__name__),
+            of_those("receiver_fields", receiver, equation.recorded(ndim), equation.__name__),
         )
 
     def check_model(self, model: WaveEquation) -> None:
@@ -230,27 +230,6 @@ def admit_one(simulator: Simulator, model: WaveEquation, shot: Survey) -> Survey
     if isinstance(shot, Survey) and np.ndim(shot.source) != 2:
         raise ValueError("a simulator models one shot: pass survey[i], or use simulate(simulator, model, survey).")
     return simulator.admit(model, shot)
-
-
-def names_of(argument: str, given: Any) -> tuple[str, ...]:
-    """Names of fields as a tuple; a ValueError for a single string, whose letters a tuple would take for names."""
-    if isinstance(given, str):
-        raise ValueError(f'{argument} must be a tuple of names, as in {argument}=("{given}",).')
-    return tuple(given)
-
-
-def checked_fields(
-    argument: str, chosen: tuple[str, ...], equation: type[WaveEquation], there: Iterable[str]
-) -> tuple[str, ...]:
-    """The fields chosen, of those that there are; a ValueError for none or for another."""
-    if not chosen:
-        raise ValueError(f"{argument} is empty: name a field, of {', '.join(there)}.")
-    unknown = [f for f in chosen if f not in there]
-    if unknown:
-        raise ValueError(
-            f"{argument} names {unknown[0]!r}, which {equation.__name__} does not have: it has {', '.join(there)}."
-        )
-    return chosen
 
 
 def _rounded_down(seconds: float) -> float:

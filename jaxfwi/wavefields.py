@@ -7,10 +7,10 @@ import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
-from jaxfwi.checks import whole
+from jaxfwi.checks import names_of, of_those, whole
 from jaxfwi.equations.base import WaveEquation
 from jaxfwi.memory import segment
-from jaxfwi.simulator import Simulator, admit_one, checked_fields, coefficients_of, names_of, on_samples, set_up
+from jaxfwi.simulator import Simulator, admit_one, coefficients_of, on_samples, set_up
 from jaxfwi.survey import Survey
 
 __all__ = ["snapshots"]
@@ -64,7 +64,7 @@ def snapshots(
     shot = admit_one(simulator, model, shot)
     equation = type(model)
     names = simulator.fields(equation)[1] if fields is None else names_of("fields", fields)
-    names = checked_fields("fields", names, equation, equation.recorded(simulator.grid.ndim))
+    names = of_those("fields", names, equation.recorded(simulator.grid.ndim), equation.__name__)
     return _snapshots(simulator, every, names, model, shot)
 
 
