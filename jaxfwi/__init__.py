@@ -17,6 +17,7 @@ from jaxfwi.shots import estimate_memory, misfit_and_gradient, simulate
 from jaxfwi.simulator import Simulator
 from jaxfwi.stages import Stage
 from jaxfwi.survey import Survey
+from jaxfwi.wavefields import snapshots
 from jaxfwi.wavelets import ricker
 
 if TYPE_CHECKING:
@@ -56,6 +57,7 @@ __all__ = [
     "regularization",
     "ricker",
     "simulate",
+    "snapshots",
 ]
 
 
@@ -69,4 +71,9 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), "io", "plot"})
+    return __all__
+
+
+for _module in (filters, hosts, misfits, models, optimise, quality, regularization):
+    _module.__dir__ = _module.__all__.copy  # what completion offers, without what the module itself imports
+del _module

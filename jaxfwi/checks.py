@@ -1,11 +1,13 @@
 """Checks of single arguments that many places share."""
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
+from jax import Array
 from jax.core import Tracer
 
-__all__ = ["known", "positive", "whole"]
+__all__ = ["at_hand", "known", "names_of", "of_those", "positive", "whole"]
 
 
 def whole(name: str, value: Any, least: int) -> int:
@@ -26,6 +28,38 @@ def whole(name: str, value: Any, least: int) -> int:
 def known(*arrays: Any) -> bool:
     """Whether values are at hand, and not only shapes as under jit, grad or vmap."""
     return not any(isinstance(x, Tracer) for x in arrays)
+
+
+LARGE = 10**7  # values
+
+
+def at_hand(x: Any) -> np.ndarray | None:
+    """The values of an array, to be shown; None where they cannot be had at once: under jit, grad or vmap, on another
+    host, of a large array, or after it was given away.
+    """
+    if not isinstance(x, np.ndarray | Array) or not known(x) or x.size > LARGE:
+        return None
+    try:
+        return np.asarray(x)
+    except RuntimeError:
+        return None
+
+
+def names_of(argument: str, given: Any) -> tuple[str, ...]:
+    """Names of fields as a tuple; a ValueError for a single string, whose letters a tuple would take for names."""
+    if isinstance(given, str):
+        raise ValueError(f'{argument} must be a tuple of names, as in {argument}=("{given}",).')
+    return tuple(given)
+
+
+def of_those(argument: str, chosen: tuple[str, ...], there: Iterable[str], owner: str) -> tuple[str, ...]:
+    """The fields chosen, of those that their owner has; a ValueError for none or for another."""
+    if not chosen:
+        raise ValueError(f"{argument} is empty: name a field, of {', '.join(there)}.")
+    unknown = [f for f in chosen if f not in there]
+    if unknown:
+        raise ValueError(f"{argument} names {unknown[0]!r}, which {owner} does not have: it has {', '.join(there)}.")
+    return chosen
 
 
 def positive(name: str, value: Any, what: str = "number") -> float:

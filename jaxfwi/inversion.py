@@ -15,7 +15,7 @@ from jax import Array
 
 from jaxfwi import misfits
 from jaxfwi.checkpoint import Checkpoints, fingerprint
-from jaxfwi.checks import known, whole
+from jaxfwi.checks import at_hand, known, whole
 from jaxfwi.encoding import Encoding
 from jaxfwi.layout import Aperture, Devices, Shots, deal
 from jaxfwi.objective import Objective, check_like, current_model, divided, masked, model_of
@@ -51,6 +51,13 @@ class InversionState(eqx.Module):
     gradient: Any
     optimizer_state: Any
     first_misfit: Array | None
+
+    def __repr__(self) -> str:
+        value, unknowns = at_hand(self.misfit), self.unknowns
+        misfit = eqx.tree_pformat(self.misfit) if value is None or value.ndim else f"{value.item():g}"
+        where = f"iteration={self.iteration}, stage={self.stage}, misfit={misfit}"
+        shown = repr(unknowns) if isinstance(unknowns, eqx.Module) else eqx.tree_pformat(unknowns)
+        return f"InversionState({where}, unknowns={shown})"
 
 
 def invert(

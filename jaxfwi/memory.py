@@ -5,6 +5,7 @@ gradient; what differs is what they keep. They know nothing of any equation.
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -14,10 +15,11 @@ from jax import Array, lax
 
 from jaxfwi import ring
 from jaxfwi.checks import whole
+from jaxfwi.equations.base import State
 from jaxfwi.linear import alike, linear_operator
 from jaxfwi.propagation import Inputs, Places, Propagation
 
-__all__ = ["BoundarySaving", "Checkpointing", "FullStorage", "MemoryStrategy"]
+__all__ = ["BoundarySaving", "Checkpointing", "FullStorage", "MemoryStrategy", "segment"]
 
 
 @dataclass(frozen=True)
@@ -64,11 +66,7 @@ class Checkpointing:
             lambda w: jnp.pad(w, ((0, segments * length - nt), (0, 0))).reshape(segments, length, -1), inputs.wavelet
         )
 
-        @jax.checkpoint
-        def segment(state, samples):
-            return lax.scan(lambda s, w: propagation.advance(places, inputs, s, w), state, samples)
-
-        _, data = lax.scan(segment, propagation.initial(inputs), wavelet)
+        _, data = lax.scan(segment(propagation, places, inputs), propagation.initial(inputs), wavelet)
         return data.reshape(segments * length, *data.shape[2:])[:nt]
 
 
@@ -131,6 +129,19 @@ def _loop(propagation: Propagation, step: Any, start: Any, xs: Any, reverse: boo
     if levels == 1 or len(jax.tree.leaves(xs)[0]) < LONG:
         return lax.scan(step, start, xs, reverse=reverse)
     return lax.scan(by_itself, start, xs, reverse=reverse, unroll=levels)
+
+
+def segment(
+    propagation: Propagation, places: Places, inputs: Inputs
+) -> Callable[[State, tuple[Array, ...]], tuple[State, Array]]:
+    """Some steps of the time loop, from a state and the wavelets of these steps to the state after them and their
+    data. A gradient remembers the state before them and makes them again.
+    """
+
+    def advance(state, wavelet):
+        return propagation.advance(places, inputs, state, wavelet)
+
+    return jax.checkpoint(lambda state, wavelet: lax.scan(advance, state, wavelet))
 
 
 def _scan(propagation: Propagation, places: Places, inputs: Inputs) -> Array:

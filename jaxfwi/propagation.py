@@ -93,10 +93,19 @@ class Propagation:
 
     def data(self, inputs: Inputs, samples: dict[str, Array]) -> Array:
         """One time sample of the data, ``(receivers, components)``."""
-        recorded = self.equation.recorded(self.frame.grid.ndim)
         values = {name: sample(s, inputs.receiver_weight[name]) for name, s in samples.items()}
-        components = [_combined(recorded[name], values) for name in self.receiver_fields]
-        return jnp.stack(components, axis=-1)
+        return jnp.stack([self._recorded(name, values) for name in self.receiver_fields], axis=-1)
+
+    def on_model(self, state: State, names: tuple[str, ...]) -> dict[str, Array]:
+        """What receivers could record, by name, on all of the model's cells."""
+        waves = {name: wave[self.frame.model] for name, wave in state.waves.items()}
+        for name, field in self.equation.fields(self.frame.grid.ndim).items():
+            if self.frame.free_surface and field.odd and not field.half[0]:
+                waves[name] = waves[name].at[0].set(0.0)  # a staggered step leaves there what nothing reads
+        return {name: self._recorded(name, waves) for name in names}
+
+    def _recorded(self, name: str, values: dict[str, Array]) -> Array:
+        return _combined(self.equation.recorded(self.frame.grid.ndim)[name], values)
 
     def step(self, places: Places, inputs: Inputs, state: State, wavelet: tuple[Array, ...]) -> State:
         """The state one step later, on the padded grid."""

@@ -15,7 +15,7 @@ import numpy as np
 from jax import Array
 
 from jaxfwi.absorber import CPML, Frame
-from jaxfwi.checks import known, whole
+from jaxfwi.checks import known, names_of, of_those, whole
 from jaxfwi.coupling import couple, shift
 from jaxfwi.equations.base import WaveEquation
 from jaxfwi.grid import Grid
@@ -63,6 +63,8 @@ class Simulator:
     >>> survey = jf.Survey.fixed_spread(
     ...     source_x=100.0, source_z=50.0, receiver_x=[50.0, 250.0], receiver_z=50.0,
     ...     wavelet=jf.ricker(grid, frequency=15.0))
+    >>> jf.Simulator(grid, space_order=8)
+    Simulator(Grid(20 x 30 cells of 10 m: 0.19 km x 0.29 km, 200 steps of 1 ms: 0.2 s), space_order=8)
     >>> jf.Simulator(grid)(jf.Acoustic(vp=jnp.full(grid.shape, 1500.0)), survey[0]).shape
     (200, 2, 1)
     """
@@ -86,9 +88,12 @@ class Simulator:
             raise ValueError(f"memory must be FullStorage(), Checkpointing() or BoundarySaving(), got {self.memory!r}.")
         for name in ("source_fields", "receiver_fields"):
             given = getattr(self, name)
-            if isinstance(given, str):
-                raise ValueError(f'{name} must be a tuple of names, as in {name}=("{given}",).')
-            object.__setattr__(self, name, None if given is None else tuple(given))
+            object.__setattr__(self, name, None if given is None else names_of(name, given))
+
+    def __repr__(self) -> str:
+        default = vars(Simulator(self.grid))
+        others = [f"{name}={value!r}" for name, value in vars(self).items() if value != default[name]]
+        return f"Simulator({', '.join([repr(self.grid), *others])})"
 
     def __call__(self, model: WaveEquation, shot: Survey) -> Array:
         """Model one shot.
@@ -103,10 +108,7 @@ class Simulator:
         Raises:
             ValueError: for input that cannot be simulated.
         """
-        if isinstance(shot, Survey) and np.ndim(shot.source) != 2:
-            raise ValueError("a simulator models one shot: pass survey[i], or use simulate(simulator, model, survey).")
-        shot = self.admit(model, shot)
-        return _one_shot(self, model, shot)
+        return _one_shot(self, model, admit_one(self, model, shot))
 
     def admit(self, model: WaveEquation, survey: Survey) -> Survey:
         """Check a model and a survey at the door, as far as their values are known, and return the survey with
@@ -131,19 +133,12 @@ class Simulator:
 
     def fields(self, equation: type[WaveEquation]) -> tuple[tuple[str, ...], tuple[str, ...]]:
         """The fields that sources drive and receivers record."""
-        out = []
-        ndim = self.grid.ndim
-        for name, there in (("source_fields", equation.driven(ndim)), ("receiver_fields", equation.recorded(ndim))):
-            chosen = equation.default_fields if getattr(self, name) is None else getattr(self, name)
-            if not chosen:
-                raise ValueError(f"{name} is empty: name a field, of {', '.join(there)}.")
-            unknown = [f for f in chosen if f not in there]
-            if unknown:
-                raise ValueError(
-                    f"{name} names {unknown[0]!r}, which {equation.__name__} does not have: it has {', '.join(there)}."
-                )
-            out.append(tuple(chosen))
-        return out[0], out[1]
+        default, ndim = equation.default_fields, self.grid.ndim
+        source, receiver = (default if f is None else f for f in (self.source_fields, self.receiver_fields))
+        return (
+            of_those("source_fields", source, equation.driven(ndim), equation.__name__),
+            of_those("receiver_fields", receiver, equation.recorded(ndim), equation.__name__),
+        )
 
     def check_model(self, model: WaveEquation) -> None:
         """Raise a ValueError if a model does not fit the grid, has values that cannot be, or makes it unstable."""
@@ -230,6 +225,13 @@ class Simulator:
             )
 
 
+def admit_one(simulator: Simulator, model: WaveEquation, shot: Survey) -> Survey:
+    """`Simulator.admit` for one shot."""
+    if isinstance(shot, Survey) and np.ndim(shot.source) != 2:
+        raise ValueError("a simulator models one shot: pass survey[i], or use simulate(simulator, model, survey).")
+    return simulator.admit(model, shot)
+
+
 def _rounded_down(seconds: float) -> float:
     """To four digits, so that the figure in a message is itself below the limit."""
     unit = 10.0 ** (math.floor(math.log10(seconds)) - 3)
@@ -274,13 +276,24 @@ def share_of_shot(
     Without ``check_vma`` JAX's derivative of that sum, taken inside of a `jax.shard_map`, is wrong by the number of
     blocks: differentiate this instead, and sum by ``split.total`` beside it.
     """
+    propagation, places, inputs = set_up(simulator, equation, coefficients, shot, split)
+    return on_samples(propagation, shot, simulator.memory.run(propagation, places, inputs))
+
+
+def set_up(
+    simulator: Simulator,
+    equation: type[WaveEquation],
+    coefficients: dict[str, Array],
+    shot: Survey,
+    split: Split | None = None,
+) -> tuple[Propagation, Places, Inputs]:
+    """The time loop of a shot, and what it is to be run with; `on_samples` makes data of what it records."""
     grid, order = simulator.grid, simulator.space_order
     propagation = _propagation(simulator, equation, split)
     frame, source_fields, receiver_fields = _frame(simulator), propagation.source_fields, propagation.receiver_fields
     dtype = jnp.result_type(*jax.tree.leaves(coefficients))
     fields = equation.fields(grid.ndim)
     driven = [[fields[f] for f in equation.driven(grid.ndim)[name]] for name in source_fields]
-    recorded = [[fields[f] for f in equation.recorded(grid.ndim)[name]] for name in receiver_fields]
     volumes = equation.row_volumes(order) if simulator.free_surface else ((), ())
 
     def coupled(position, lattice, names, per_volume):
@@ -302,8 +315,7 @@ def share_of_shot(
     wavelet = shot.wavelet.astype(dtype)
     wavelets = [wavelet[..., i] if wavelet.ndim == 3 else wavelet for i in range(len(source_fields))]
     wavelets = [half_a_step_on(w) if f[0].driven_at else w for w, f in zip(wavelets, driven, strict=True)]
-    early = np.array([bool(f[0].recorded_at) for f in recorded])
-    more = 2 if early.any() else 0  # steps, for what is recorded half a step before the last samples
+    more = 2 if _early(propagation).any() else 0  # steps, for what is recorded half a step before the last samples
     inputs = Inputs(
         coefficients,
         tuple(jnp.pad(w, ((0, more), (0, 0))) for w in wavelets),
@@ -312,8 +324,22 @@ def share_of_shot(
     )
     inputs = alike(inputs, inputs)  # else each step backwards would sum cotangents over devices
     places = Places({f: c.place for f, c in source.items()}, {f: c.place for f, c in receiver.items()})
-    data = simulator.memory.run(propagation, places, inputs)
-    return shot.masked(jnp.where(early, half_a_step_on(data), data)[: grid.nt] if more else data)
+    return propagation, places, inputs
+
+
+def on_samples(propagation: Propagation, shot: Survey, data: Array) -> Array:
+    """What a time loop records at the times of the samples, ``n dt``, with zeros in padded traces."""
+    early = _early(propagation)
+    if early.any():
+        data = jnp.where(early, half_a_step_on(data), data)[: propagation.frame.grid.nt]
+    return shot.masked(data)
+
+
+def _early(propagation: Propagation) -> np.ndarray:
+    """Which components of the data are recorded half a step before their time."""
+    equation, ndim = propagation.equation, propagation.frame.grid.ndim
+    fields, recorded = equation.fields(ndim), equation.recorded(ndim)
+    return np.array([any(fields[f].recorded_at for f in recorded[name]) for name in propagation.receiver_fields])
 
 
 def half_a_step_on(samples: Array) -> Array:

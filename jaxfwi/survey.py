@@ -19,7 +19,7 @@ from jaxfwi.acquisition import (
     streamer,
     unpadded_data,
 )
-from jaxfwi.checks import known
+from jaxfwi.checks import at_hand, known
 from jaxfwi.grid import Grid
 
 __all__ = ["Survey"]
@@ -277,20 +277,23 @@ class Survey(eqx.Module):
         def counted(n, word):
             return f"{n} {word}{'' if n == 1 else 's'}"
 
-        if getattr(self.source, "ndim", 0) < 2:
+        ndim = getattr(self.source, "ndim", 0)
+        fits = getattr(self.receiver, "ndim", 0) == ndim and getattr(self.wavelet, "ndim", 0) in (ndim, ndim + 1)
+        if ndim not in (2, 3) or not fits:  # a tree of something else than the arrays of a survey
             return f"Survey({self.source!r}, {self.receiver!r}, {self.wavelet!r})"
         receivers = counted(self.receiver.shape[-2], "receiver")
-        if (mask := self.receiver_mask) is not None:
+        if self.receiver_mask is not None:
             receivers = f"up to {receivers}"
-            if isinstance(mask, np.ndarray | Array) and known(mask) and mask.size:
-                count = np.asarray(mask).sum(axis=-1)
+            mask = at_hand(self.receiver_mask)
+            if mask is not None and mask.size:
+                count = mask.sum(axis=-1)
                 least = "" if count.min() == count.max() else f"{count.min()} to "
                 receivers = least + counted(count.max(), "receiver")
         each = f"{counted(self.source.shape[-2], 'source')} and {receivers}"
-        time = f"{self.wavelet.shape[self.source.ndim - 2]} time samples"
+        time = f"{self.wavelet.shape[ndim - 2]} time samples"
         return (
             f"Survey({counted(len(self), 'shot')}: {each} each, {time})"
-            if self.source.ndim == 3
+            if ndim == 3
             else f"Survey(one shot: {each}, {time})"
         )
 

@@ -1,3 +1,4 @@
+import itertools
 import re
 import subprocess
 import sys
@@ -7,6 +8,7 @@ import pytest
 from matplotlib import pyplot
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from PIL import Image
 
 from jaxfwi import models, plot
 
@@ -84,6 +86,108 @@ def test_gather_against_position_and_of_nothing():
         plot.gather(np.zeros((50, 3)), 1e-3, percentile=0.0)
 
 
+def test_wiggles_swing_by_one_amplitude_and_fill_what_is_positive():
+    x, dt = np.array([0.0, 100.0, 250.0]), 4e-3
+    data = np.zeros((50, 3))
+    data[10, 0], data[20, 1], data[30, 2] = 2.0, -1.0, 0.5
+    axes = plot.wiggles(data, dt, receiver_x=x, percentile=100.0, title="Shot 1")
+    draw(axes.figure)
+    # the steps between receivers are 100 m and 150 m: the greatest amplitude swings by their median, in km
+    np.testing.assert_allclose([line.get_xdata()[10] for line in axes.lines], [0.125, 0.1, 0.25])
+    np.testing.assert_allclose([line.get_xdata()[20] for line in axes.lines], [0.0, 0.1 - 0.0625, 0.25])
+    np.testing.assert_allclose(axes.lines[0].get_ydata(), np.arange(50) * dt)
+    black = [sum(len(path) for path in lobes.get_paths()) > 0 for lobes in axes.collections]
+    assert black == [True, False, True]
+    top, bottom = axes.get_ylim()
+    assert top > bottom
+    assert has_units(axes.figure)
+    assert plot.wiggles(data, dt).get_xlabel() == "Receiver number"
+    assert plot.wiggles(np.zeros((5, 1)), dt, axes) is axes
+
+
+def test_compare_gathers_on_one_scale_with_scaled_differences_below():
+    gathers = {"observed": wave, "start": 0.6 * wave, "result": 0.9985 * wave, "again": wave.copy()}
+    x = 1000.0 + 20.0 * np.arange(80)
+    figure = plot.compare_gathers(gathers, 4e-3, "observed", receiver_x=x, label="Pressure (Pa)", title="Shot 1")
+    draw(figure)
+    assert has_units(figure)
+    panels = {axes.get_title(): axes for axes in figure.axes if axes.images}
+    small, large = r"(result - observed) $\times\ 500$", r"(start - observed) $\times\ 2$"
+    assert list(panels) == ["observed", "start", "result", "again", large, small, "again = observed"]
+    assert len({axes.images[0].get_clim() for axes in panels.values()}) == 1
+    np.testing.assert_allclose(
+        panels["start"].images[0].get_clim()[1], np.percentile(abs(np.stack([*gathers.values()])), 99)
+    )
+    np.testing.assert_allclose(panels[small].images[0].get_array(), 500 * (gathers["result"] - wave))
+    np.testing.assert_allclose(panels[small].images[0].get_extent()[:2], (0.99, 2.59))
+    rows = [panels[name].get_subplotspec().rowspan.start for name in panels]
+    columns = [panels[name].get_subplotspec().colspan.start for name in panels]
+    assert (rows, columns) == ([0, 0, 0, 0, 1, 1, 1], [0, 1, 2, 3, 1, 2, 3])
+
+
+def test_illumination_is_in_decibels_below_the_best():
+    energy = np.array([[4.0, 0.4], [4e-8, 0.0]])
+    axes = plot.illumination(energy, 10.0, title="Light")
+    draw(axes.figure)
+    assert has_units(axes.figure)
+    np.testing.assert_allclose(axes.images[0].get_array()[:, 0], [0.0, -80.0])
+    np.testing.assert_allclose(axes.images[0].get_array()[0], [0.0, -10.0])
+    assert axes.images[0].get_clim() == (-60.0, 0.0)
+
+
+def moving(count=5):
+    """A ring that grows, with the model it runs through."""
+    z, x = np.mgrid[0:30, 0:80]
+    distance, times = np.hypot(z, x - 40), 0.1 * np.arange(1, count + 1)
+    return np.stack([np.exp(-((distance - 50 * t) ** 2) / 4) for t in times]), times
+
+
+def test_snapshots_share_a_scale_about_zero_over_the_model():
+    waves, times = moving()
+    figure = plot.snapshots(waves, times, 100.0, background=vp, label="Pressure (Pa)", title="Waves")
+    draw(figure)
+    assert has_units(figure)
+    *panels, bar = figure.axes
+    assert [axes.get_title() for axes in panels] == ["0.100 s", "0.200 s", "0.300 s", "0.400 s", "0.500 s"]
+    limit = np.percentile(waves, 99.5)
+    for axes, field in zip(panels, waves, strict=True):
+        model, image = axes.images
+        np.testing.assert_allclose(model.get_array(), vp)
+        np.testing.assert_allclose(image.get_array(), field)
+        np.testing.assert_allclose(image.get_clim(), (-limit, limit))
+        assert image.get_extent() == model.get_extent()
+        # what is strong hides the model, what is not there shows it
+        assert image.get_alpha()[field > 0.5 * limit].min() == 1.0
+        assert image.get_alpha()[field < 1e-3 * limit].max() < 0.01
+    assert bar.get_ylabel() == "Pressure (Pa)"
+    # labels at the left and below: the third of the first row has no panel below it
+    assert [bool(axes.get_ylabel()) for axes in panels] == [True, False, False, True, False]
+    assert [bool(axes.get_xlabel()) for axes in panels] == [False, False, True, True, True]
+    alone = plot.snapshots(waves[:1], times[:1], (100.0, 50.0), clim=(-2.0, 2.0))
+    assert alone.axes[0].images[0].get_clim() == (-2.0, 2.0)
+    draw(plot.snapshots(np.zeros((2, 5, 6)), [0.0, 1.0], 10.0, background=np.full((5, 6), 1500.0)))
+
+
+def test_an_animation_plays_in_a_notebook_and_is_written_as_a_file(tmp_path):
+    waves, times = moving(3)
+    film = plot.animation(waves, times, 100.0, background=vp, frame_rate=20.0)
+    film.save(tmp_path / "waves.gif", writer="pillow", dpi=40)
+    with Image.open(tmp_path / "waves.gif") as gif:
+        assert (gif.n_frames, gif.info["duration"]) == (3, 50)
+        shown = []
+        for frame in range(3):
+            gif.seek(frame)
+            shown.append(np.asarray(gif.convert("RGB"), dtype=float))
+    assert all(np.abs(a - b).max() > 50 for a, b in itertools.pairwise(shown))
+    page = film._repr_html_()
+    assert page.count("data:image/png;base64") == 3
+    # the last frame is what a figure of the last snapshot alone shows
+    axes = film._fig.axes[0]
+    film._func(2)
+    assert axes.get_title() == "0.300 s"
+    np.testing.assert_allclose(axes.images[-1].get_array(), waves[2])
+
+
 def test_compare_draws_all_on_one_symmetric_scale_and_states_the_factor():
     images = {"full": wave, "boundary": wave * (1 + 1.5e-6), "again": wave.copy()}
     figure = plot.compare(images, 20.0, difference_to="full", label="Gradient (s/m)", title="Gradients")
@@ -151,6 +255,8 @@ def test_every_function_draws_on_given_axes():
     assert plot.gather(wave, 1e-3, axes[0, 1]) is axes[0, 1]
     assert plot.convergence({"a": [1.0, 0.1]}, axes[1, 0]) is axes[1, 0]
     assert plot.spectrum(wave[0], 1e-3, axes[1, 1]) is axes[1, 1]
+    assert plot.wiggles(wave, 1e-3, axes[0, 1]) is axes[0, 1]
+    assert plot.illumination(vp, 100.0, axes[0, 0]) is axes[0, 0]
     draw(figure)
     assert all(a.get_xlabel() and a.get_ylabel() for a in axes.flat)
 
@@ -167,6 +273,8 @@ def test_pyplot_keeps_its_figures_to_itself():
     before = pyplot.get_fignums()
     plot.gather(wave, 1e-3)
     plot.compare({"a": vp}, 100.0)
+    plot.snapshots(vp[None], [0.0], 100.0)
+    plot.animation(vp[None], [0.0], 100.0).to_jshtml()
     assert pyplot.get_fignums() == before
 
 
@@ -184,6 +292,19 @@ def test_pyplot_keeps_its_figures_to_itself():
         (lambda: plot.compare({"a": vp, "b": vp[1:]}, 10.0), "all of one shape"),
         (lambda: plot.compare({"a": vp[0]}, 10.0), r"images\['a'\] must be a 2D array"),
         (lambda: plot.compare({"a": vp}, 10.0, difference_to="c"), r"difference_to must be one of \['a'\]"),
+        (lambda: plot.compare_gathers({}, 1e-3), "gathers must hold one gather or more"),
+        (lambda: plot.compare_gathers({"a": vp}, 0.0), "dt must be positive"),
+        (lambda: plot.compare_gathers({"a": vp}, 1e-3, "b"), r"difference_to must be one of \['a'\]"),
+        (lambda: plot.compare_gathers({"a": vp[0]}, 1e-3), r"gathers\['a'\] must be a 2D array"),
+        (lambda: plot.wiggles(vp[0], 1e-3), r"data must be a 2D array \(time, receivers\)"),
+        (lambda: plot.wiggles(vp, 1e-3, receiver_x=[0.0]), "receiver_x must hold one position per receiver"),
+        (lambda: plot.illumination(-vp, 10.0), "diagonal must be energies, none below zero"),
+        (lambda: plot.illumination(0 * vp, 10.0), "diagonal must be energies, none below zero and some above"),
+        (lambda: plot.snapshots(vp, [0.0], 10.0), r"pass waves\[None\] for a single snapshot"),
+        (lambda: plot.snapshots(vp[None, None], [0.0], 10.0), r"pass a slice, such as waves\[:, :, waves.shape\[2\]"),
+        (lambda: plot.snapshots(vp[None], 0.0, 10.0), "times must hold one number of seconds for each of 1 snapshots"),
+        (lambda: plot.snapshots(vp[None], [0.0], 10.0, background=vp.T), r"background must be of the waves' shape"),
+        (lambda: plot.animation(vp[None], [0.0], 10.0, frame_rate=0), "frame_rate must be a positive number"),
         (lambda: plot.convergence({}), "values must hold one curve or more"),
         (lambda: plot.convergence({"a": 1.0}), r"values\['a'\] must be one row"),
         (lambda: plot.convergence({"a": [0.0, 1.0]}, relative=True), r"values\['a'\] starts at 0"),
@@ -204,6 +325,7 @@ import sys, jaxfwi
 assert "matplotlib" not in sys.modules
 assert {"plot", "misfits", "simulate"} <= set(dir(jaxfwi))
 assert callable(jaxfwi.plot.model)
+assert dir(jaxfwi.plot) == sorted(jaxfwi.plot.__all__)
 assert "matplotlib" in sys.modules
 try:
     jaxfwi.plots

@@ -23,8 +23,8 @@ class Acoustic(WaveEquation):
         vp: velocity in m/s, an array of the grid's shape.
 
     >>> import jax.numpy as jnp
-    >>> Acoustic(vp=jnp.full((10, 20), 1500.0)).vp.shape
-    (10, 20)
+    >>> Acoustic(vp=jnp.linspace(1500.0, 4500.0, 200, dtype="float32").reshape(10, 20))
+    Acoustic(vp=f32[10,20] from 1500 to 4500)
     """
 
     vp: Any

@@ -1,13 +1,16 @@
 """What a wave equation must say; the engine does the rest."""
 
+import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 
 import equinox as eqx
+import jax.numpy as jnp
 from jax import Array
 
 from jaxfwi.absorber import Derivative
+from jaxfwi.checks import at_hand
 
 __all__ = ["Field", "Ring", "Stage", "State", "WaveEquation"]
 
@@ -76,6 +79,10 @@ class WaveEquation(eqx.Module):
     staggered: ClassVar[bool] = False  # whether its stencils are the staggered ones
     time_levels: ClassVar[int] = 1  # of each field that a step leads from one place in the state to another
 
+    def __repr__(self) -> str:
+        there = (f.name for f in dataclasses.fields(self) if hasattr(self, f.name))
+        return f"{type(self).__name__}({', '.join(f'{name}={_in_short(getattr(self, name))}' for name in there)})"
+
     @classmethod
     def fields(cls, ndim: int) -> dict[str, Field]:
         """The wavefields of the state that sources can drive and receivers record."""
@@ -127,3 +134,13 @@ class WaveEquation(eqx.Module):
     def row_volumes(cls, space_order: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
         """Volumes of the first rows under a free surface, on nodes and half-way, as parts of a cell's; 1 further on."""
         return (), ()
+
+
+def _in_short(value: Any) -> str:
+    """An array's type and shape, and where its values are at hand their range; of anything else what equinox shows."""
+    text = eqx.tree_pformat(value)
+    values = at_hand(value)
+    if values is None or not values.size or not jnp.issubdtype(values.dtype, jnp.floating):
+        return text
+    low, high = float(values.min()), float(values.max())
+    return f"{text} of {low:g}" if low == high else f"{text} from {low:g} to {high:g}"
