@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -19,13 +21,14 @@ def modules():
     try:
         import cases
         import common
+        import kernel
         import report
         import run
 
-        yield {"cases": cases, "common": common, "report": report, "run": run}
+        yield {"cases": cases, "common": common, "kernel": kernel, "report": report, "run": run}
     finally:
         sys.path[:] = before
-        for name in ("cases", "report", "run", "side_jaxfwi"):
+        for name in ("bandwidth", "cases", "kernel", "report", "run", "side_jaxfwi"):
             sys.modules.pop(name, None)
 
 
@@ -54,6 +57,19 @@ def test_every_case_can_be_admitted_at_every_order(modules):
             # Deepwave takes two steps in the place of one beyond this
             assert case.dt * float(arrays["vp"].max()) * len(case.shape) ** 0.5 / case.spacing <= 0.6
             assert case.dt < grid.stable_dt(float(arrays["vp"].max()), order, staggered=case.equation == "elastic")
+
+
+@pytest.mark.parametrize("shape", [(30,), (9, 10), (5, 6, 7)])
+def test_the_kernel_for_a_gpu_computes_the_laplacian(modules, shape):
+    """In Pallas' interpreter, with a last block that is not full, alone and for several shots."""
+    from jaxfwi import stencils
+
+    u = np.random.default_rng(0).standard_normal((2, *shape))
+    for way in (lambda f: f(u[0]), lambda f: jax.vmap(f)(u)):
+        found = way(lambda x: modules["kernel"].laplacian(jnp.asarray(x), block=32, warps=4, interpret=True))
+        expected = way(lambda x: stencils.laplacian(jnp.asarray(x), 4, (1.0,) * len(shape)))
+        # the same sums of some ten terms in another order
+        np.testing.assert_allclose(found, expected, atol=1e-13)
 
 
 def test_agreement_finds_the_part_of_a_sample_and_tells_another_amplitude(modules, tmp_path):

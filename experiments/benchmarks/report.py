@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter
 
 import common
 
@@ -148,12 +149,14 @@ def draw_ratios(results: common.Results, ours: dict, beside: dict, peers: list[s
             values = [
                 beside[*key, peer][what] / m[what] if (*key, peer) in beside else np.nan for key, m in ours.items()
             ]
-            ax.barh(
-                np.arange(len(names)) + 0.27 * (i - 1), values, 0.25, label=what.split("_")[0] if i < 2 else "memory"
-            )
+            label = what.split("_")[0] if i < 2 else "memory"
+            ax.barh(np.arange(len(names)) + 0.27 * (i - 1), np.asarray(values) - 1.0, 0.25, left=1.0, label=label)
         ax.axvline(1.0, color="k", lw=0.8)
         ax.set(xscale="log", xlabel=f"{NAMES[peer]} / jaxfwi (above 1: in our favour)", yticks=range(len(names)))
         ax.set_yticklabels(names)
+        ax.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+        ax.xaxis.set_major_formatter("{x:g}")
+        ax.xaxis.set_minor_formatter(NullFormatter())
         ax.grid(axis="x", alpha=0.3)
     axes[0].invert_yaxis()
     figure.legend(*axes[-1].get_legend_handles_labels(), loc="outside upper center", ncols=3)

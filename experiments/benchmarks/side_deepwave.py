@@ -26,10 +26,9 @@ def prepare(job, arrays):
     receivers = tensor(np.broadcast_to(arrays["receivers"], (shots, *arrays["receivers"].shape)), torch.long)
     names = ("vp",) if job["equation"] == "acoustic" else ("vp", "vs", "rho")
     parameters = [tensor(arrays[name]) for name in names]
-    options = {
-        "accuracy": job["order"], "pml_width": job["width"], "pml_freq": job["frequency"],
-        "max_vel": float(arrays["vp"].max()),
-    }  # fmt: skip
+    options = {"accuracy": job["order"], "pml_width": job["width"], "pml_freq": job["frequency"]}
+    if job["equation"] == "acoustic":  # in elastic media it asks for its own bound, which it finds by itself
+        options["max_vel"] = float(arrays["vp"].max())
 
     def model(*parameters):
         if job["equation"] == "acoustic":
