@@ -42,7 +42,7 @@ types: $(VENV)/.test ## check types
 	PYRIGHT_PYTHON_IGNORE_WARNINGS=1 $(BIN)/pyright --pythonpath $(BIN)/python
 
 docs: $(VENV)/.docs ## build the documentation, docs/_build/html, and run its notebooks; warnings are errors
-	$(BIN)/python -m sphinx -q -n -W --keep-going -b html docs docs/_build/html
+	$(BIN)/python -m sphinx -j $(WORKERS) -q -n -W --keep-going -b html docs docs/_build/html
 
 wheel: $(VENV)/.test ## build wheel and sdist, install the wheel in a clean environment and import it
 	rm -rf dist .venv-wheel

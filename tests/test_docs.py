@@ -93,3 +93,21 @@ def test_links_are_turned_to_pages(of_docs):
     assert there == "[b](first_inversion.md) ![c](../../experiments/towed_streamer/figures/result.png)"
     for text in ("[d](https://docs.jax.dev)", "[e](#anchor)", "f = simulator[0](model)"):
         assert turned(text, "docs", "docs") == text
+
+
+def test_the_readme_runs(capsys):
+    """The example of the README, made smaller."""
+    text = (ROOT / "README.md").read_text("utf-8")
+    (code,) = re.findall(r"^```python\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    for number, smaller in ((", 10), source_z", ", 4), source_z"), ("iterations=20", "iterations=2")):
+        assert number in code
+        code = code.replace(number, smaller)
+    exec(compile(code, "README.md", "exec"), {"__name__": "readme"})
+    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == ["1", "2"]
+
+
+def test_versions_agree():
+    declared = re.search(r'^version = "(.*)"', (ROOT / "pyproject.toml").read_text("utf-8"), re.MULTILINE)
+    assert declared
+    assert f"\nversion: {declared[1]}\n" in (ROOT / "CITATION.cff").read_text("utf-8")
+    assert f"version = {{{declared[1]}}}" in (ROOT / "README.md").read_text("utf-8")
