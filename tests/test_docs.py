@@ -35,7 +35,7 @@ def described():
             if directive in ("currentmodule", "automodule"):
                 module = importlib.import_module(given)
                 names.add(given)
-            if directive in ("autoclass", "autofunction"):
+            if directive in ("autoclass", "data", "autofunction"):
                 assert module is not None
                 names.add(f"{module.__name__}.{given}")
             elif directive == "automodule" and whole:
