@@ -1,4 +1,4 @@
-"""Pages made of the repository's own files: each experiment's README, CONTRIBUTING and CHANGELOG.
+"""Pages made of the repository's own files: README, CONTRIBUTING, CHANGELOG, and each experiment's README.
 
 They are written to ``docs/repository`` when a build begins, and links to those files, as they are right in the
 repository, are turned to these pages.
@@ -19,7 +19,7 @@ def pages() -> dict[str, str]:
     """Files of the repository that become pages, and which."""
     readmes = sorted(ROOT.glob("experiments/*/README.md"))
     found = {path.relative_to(ROOT).as_posix(): f"docs/repository/{path.parent.name}.md" for path in readmes}
-    return found | {name: f"docs/repository/{name.lower()}" for name in ("CONTRIBUTING.md", "CHANGELOG.md")}
+    return found | {name: f"docs/repository/{name.lower()}" for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")}
 
 
 def turned(text: str, written_in: str, shown_in: str) -> str:
