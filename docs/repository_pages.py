@@ -19,7 +19,9 @@ def pages() -> dict[str, str]:
     """Files of the repository that become pages, and which."""
     readmes = sorted(ROOT.glob("experiments/*/README.md"))
     found = {path.relative_to(ROOT).as_posix(): f"docs/repository/{path.parent.name}.md" for path in readmes}
-    return found | {name: f"docs/repository/{name.lower()}" for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")}
+    for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md"):
+        found[name] = f"docs/repository/{name.lower()}"
+    return found
 
 
 def turned(text: str, written_in: str, shown_in: str) -> str:
