@@ -18,7 +18,7 @@ ANEW = anew
 endif
 endif
 
-.PHONY: help demo test lint format types wheel clean anew
+.PHONY: help demo test lint format types docs wheel clean anew
 
 help: ## show this
 	@echo "make TARGET [PYTHON=/path/to/python] [ARGS='...']"
@@ -41,6 +41,9 @@ format: $(VENV)/.test ## mend what `make lint` can mend by itself
 types: $(VENV)/.test ## check types
 	PYRIGHT_PYTHON_IGNORE_WARNINGS=1 $(BIN)/pyright --pythonpath $(BIN)/python
 
+docs: $(VENV)/.docs ## build the documentation, docs/_build/html, and run its notebooks; warnings are errors
+	$(BIN)/python -m sphinx -j $(WORKERS) -q -n -W --keep-going -b html docs docs/_build/html
+
 wheel: $(VENV)/.test ## build wheel and sdist, install the wheel in a clean environment and import it
 	rm -rf dist .venv-wheel
 	$(BIN)/python -m build --outdir dist
@@ -50,7 +53,7 @@ wheel: $(VENV)/.test ## build wheel and sdist, install the wheel in a clean envi
 	cd dist && ../.venv-wheel/bin/python -I ../.ci/check_wheel.py
 
 clean: ## remove environments, builds and caches; results in runs/ stay
-	rm -rf .venv .venv-oldest .venv-wheel build dist .hypothesis .pytest_cache .ruff_cache
+	rm -rf .venv .venv-oldest .venv-wheel build dist docs/_build docs/repository .hypothesis .pytest_cache .ruff_cache
 	find jaxfwi tests experiments docs -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # One environment, made once; one set of packages (an extra of pyproject.toml), installed anew when that file changes.
@@ -61,6 +64,6 @@ $(VENV)/.python: $(ANEW)
 	$(BIN)/python -m pip install --upgrade pip && \
 	echo "$$python" > $@
 
-$(VENV)/.experiments $(VENV)/.test: $(VENV)/.%: pyproject.toml $(VENV)/.python
+$(VENV)/.experiments $(VENV)/.test $(VENV)/.docs: $(VENV)/.%: pyproject.toml $(VENV)/.python
 	$(BIN)/python -m pip install --editable ".[$*]"
 	@touch $@

@@ -5,15 +5,17 @@ and returns a number that is least where both are equal; for all here that least
 twice, so that they serve `hessian_product` too. Those with parameters compare equal when their parameters do: one made
 anew compiles no new program.
 
-| misfit | does not see, of each trace | unit |
-|---|---|---|
-| `l1`, `l2`, `Huber` | | that of the data, or its square |
-| `global_correlation` | amplitude | none |
-| `Envelope` | polarity, phase | that of the data to twice the power |
-| `InstantaneousPhase` | amplitude | none |
-| `Traveltime` | amplitude, and what else leaves the lag as it is | s² |
-| `Wasserstein` | amplitude; as "square" polarity | s² |
-| `SlicedGraphSpace` | | that of the data squared |
+====================  ================================================  ===================================
+misfit                does not see, of each trace                       unit
+====================  ================================================  ===================================
+`l1`, `l2`, `Huber`                                                     that of the data, or its square
+`global_correlation`  amplitude                                         none
+`Envelope`            polarity, phase                                   that of the data to twice the power
+`InstantaneousPhase`  amplitude                                         none
+`Traveltime`          amplitude, and what else leaves the lag as it is  s²
+`Wasserstein`         amplitude; as "square" polarity                   s²
+`SlicedGraphSpace`                                                      that of the data squared
+====================  ================================================  ===================================
 
 A trace that is zero in both adds nothing, to gradients neither. Where one that is not zero must be scaled by its own
 amplitude but is zero in one of both, it counts as far from the other (to `Traveltime` as not late), and its gradient by

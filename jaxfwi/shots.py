@@ -151,8 +151,8 @@ def estimate_memory(
         batch, devices, aperture, domains: as for `simulate`.
 
     Returns:
-        Bytes on a device: ``arguments`` (model, shots and data), ``working`` space, ``result``, and their ``total``; on
-        a processor that computes a shot on each core, of all together.
+        How many bytes on a device are ``arguments`` (model, shots and data), ``working`` space and ``result``, and
+        their ``total``; on a processor that computes a shot on each core, of all together.
 
     Raises:
         ValueError: for input that cannot be simulated.

@@ -10,14 +10,13 @@ in the configuration                   here
 ``equation``                           `Project.equation`
 ``geom: dt, nt, h``                    `Project.grid`, its shape from the models
 ``geom: sources, receivers, Nshots``   `Project.survey`: grid indices, x before z, become metres, z before x
-``geom: wavelet``, or ``fm``,          `Project.wavelet`; `Project.survey` has it scaled, see there
-``wavelet_delay, wavelet_inverse``
+``geom: wavelet, fm``                  `Project.wavelet`; `Project.survey` has it scaled, see there
+``wavelet_delay, wavelet_inverse``     `Project.wavelet`, if it is made of ``fm``
 ``geom: truePath, initPath``           `Project.true`, `Project.start`
 ``geom: seabed``                       `Project.mask`
 ``geom: obsPath``                      `Project.observed`
-``geom: multiple, pml`` or             `Project.simulator`: free surface, absorbing layer, driven and recorded
-``boundary, source_type,               fields
-receiver_type``
+``geom: multiple, pml``, ``boundary``  `Project.simulator`: free surface, absorbing layer
+``source_type, receiver_type``         `Project.simulator`: driven and recorded fields
 =====================================  =====================================================================
 
 All else, as the optimiser, stays in `Project.configuration`.

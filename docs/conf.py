@@ -1,0 +1,52 @@
+"""How Sphinx builds these pages: `make docs`."""
+
+import hashlib
+import sys
+from importlib.metadata import version as version_of
+from pathlib import Path
+
+HERE = Path(__file__).parent
+sys.path.insert(0, str(HERE))
+
+project = "jaxfwi"
+author = "The jaxfwi authors"
+version = release = version_of("jaxfwi")
+
+extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "public_names", "repository_pages"]
+exclude_patterns = ["_build"]
+html_theme = "alabaster"
+html_theme_options = {
+    "description": "Seismic wave modelling and full waveform inversion in JAX",
+    "fixed_sidebar": True,
+    "page_width": "1180px",
+    "sidebar_width": "260px",
+    "body_max_width": "none",
+    "body_text_align": "left",
+}
+html_sidebars = {"**": ["about.html", "searchfield.html", "navigation.html"]}
+html_show_sourcelink = False
+html_copy_source = False
+html_static_path = ["_static"]
+html_css_files = ["tables.css"]
+
+# Docstrings: of Google's form, with single backticks around names, which become links where they are known.
+default_role = "py:obj"
+autodoc_member_order = "bysource"
+autodoc_preserve_defaults = True
+autodoc_typehints = "none"  # the docstrings tell types in words
+python_maximum_signature_line_length = 110
+# Names in single backticks are often arguments, which are no targets; all other references must be found.
+nitpick_ignore_regex = [("py:obj", ".*")]
+
+# Pages with code are run, each in a kernel of its own. What they gave is kept until the package or the page changes.
+_package = hashlib.sha256()
+for file in sorted((HERE.parent / "jaxfwi").rglob("*.py")):
+    _package.update(file.read_bytes())
+nb_execution_mode = "cache"
+nb_execution_cache_path = str(HERE / "_build" / "executed" / _package.hexdigest()[:16])
+nb_execution_raise_on_error = True
+nb_execution_timeout = 120
+nb_execution_in_temp = True  # pages write files
+nb_merge_streams = True
+myst_enable_extensions = ["dollarmath"]
+myst_heading_anchors = 3
