@@ -3,7 +3,6 @@
 import contextlib
 import os
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -34,20 +33,15 @@ class Memory(NamedTuple):
 
 def of(compiled: Any) -> Memory:
     """What a compiled program takes, by its own account."""
-    return _of(_Program(compiled.runtime_executable(), compiled))
-
-
-@dataclass(frozen=True)
-class _Program:
-    executable: Any
-    compiled: Any = field(compare=False)  # another object at each call
+    executable = compiled.runtime_executable()
+    m = compiled.memory_analysis() if executable is None else _account(executable)
+    return Memory(m.argument_size_in_bytes, m.temp_size_in_bytes, m.output_size_in_bytes)
 
 
 @lru_cache(maxsize=16)
-def _of(program: _Program) -> Memory:
-    # asked once: the answer takes a large program milliseconds, as much as many a small simulation
-    m = program.compiled.memory_analysis()
-    return Memory(m.argument_size_in_bytes, m.temp_size_in_bytes, m.output_size_in_bytes)
+def _account(executable: Any) -> Any:
+    # kept: to give it takes a large program milliseconds, as much as many a small simulation
+    return executable.get_compiled_memory_stats()
 
 
 def fitting(memory: Memory, device: Any, shares: int = 1) -> int:

@@ -130,7 +130,7 @@ def put_at(u: Array, start: Sequence[int], patch: Array) -> Array:
             inside = inside & (i >= s) & (i < s + n)
         return jnp.where(inside, _among(u.shape, start, patch), u)
 
-    return _in_place_on_a_cpu(in_place, dense, u, patch)
+    return _by_platform(in_place, dense, u, patch)
 
 
 def add_at(u: Array, start: Sequence[int], patch: Array) -> Array:
@@ -154,7 +154,7 @@ class _Place:
         def dense(u, patch):
             return u + _among(u.shape, self.start, patch)
 
-        return _in_place_on_a_cpu(in_place, dense, *operands)
+        return _by_platform(in_place, dense, *operands)
 
     def pull(self, _, u):
         return u, part(u, self.start, self.shape)
@@ -165,18 +165,20 @@ def _among(shape: tuple[int, ...], start: Sequence[int], patch: Array) -> Array:
     return jnp.pad(patch, [(s, m - s - n) for m, s, n in zip(shape, start, patch.shape, strict=True)])
 
 
-def _in_place_on_a_cpu(in_place: Callable, dense: Callable, *operands: Array) -> Array:
-    """One of two functions that compute the same: on a CPU few cells are best changed in place; a GPU's compiler would
-    copy the whole array for that, and rather takes the change into the pass that computes it.
+def _by_platform(on_cpu: Callable, elsewhere: Callable, *operands: Array) -> Array:
+    """One of two functions that compute the same.
+
+    On a CPU few cells are best changed in place. A GPU's compiler would copy the whole array for that, and rather takes
+    a dense change into the pass that computes the array.
     """
-    return lax.platform_dependent(*operands, cpu=in_place, default=dense)
+    return lax.platform_dependent(*operands, cpu=on_cpu, default=elsewhere)
 
 
 def apart(x: Array) -> Array:
     """`x`, which on a CPU is computed by itself: fused with a stencil that reads it, it would be computed at each of
     the stencil's points. That costs a GPU less than a pass of its own.
     """
-    return lax.platform_dependent(x, cpu=lax.optimization_barrier, default=lambda x: x)
+    return _by_platform(lax.optimization_barrier, lambda x: x, x)
 
 
 def difference(u: Array, axis: int, coefficients: Sequence[float]) -> Array:

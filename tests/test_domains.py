@@ -19,7 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax.sharding import Mesh, PartitionSpec
-from test_gradients import STRATEGIES, jit, relative
+from test_gradients import STRATEGIES, relative
 
 import jaxfwi as jf
 from jaxfwi.absorber import Frame
@@ -169,7 +169,7 @@ def check_case(case):
         return jnp.vdot(weight, predicted), predicted
 
     data = functools.partial(one_shot, remember(s.simulator, "full"))
-    plain = jit(jax.value_and_grad(functools.partial(misfit, data), (0, 1), has_aux=True))
+    plain = jax.jit(jax.value_and_grad(functools.partial(misfit, data), (0, 1), has_aux=True))
     (_, expected), gradient = plain(s.model, inputs)
 
     def in_blocks(simulator, model, inputs):
@@ -197,7 +197,7 @@ def check_case(case):
         return {way: (data, (pull(c)[0], i)) for way, ((_, data), (c, i)) in done.items()}
 
     for strategy in case.strategies:
-        together = jit(functools.partial(in_blocks, remember(s.simulator, strategy)))(s.model, inputs)
+        together = jax.jit(functools.partial(in_blocks, remember(s.simulator, strategy)))(s.model, inputs)
         for way, (predicted, ours) in together.items():
             compare(components(predicted), components(expected), DATA, f"data, {strategy}, {way}")
             compare(ours, gradient, SAME, f"gradient, {strategy}, {way}")
@@ -237,8 +237,8 @@ def check_shots_and_domains(how):
         return pull(gradient)[0], predicted
 
     data = functools.partial(one_shot, s.simulator)
-    gradient, expected = jit(functools.partial(summed, data))(s.model, survey, weights)
-    ours, predicted = jit(divided)(s.model, survey, weights)
+    gradient, expected = jax.jit(functools.partial(summed, data))(s.model, survey, weights)
+    ours, predicted = jax.jit(divided)(s.model, survey, weights)
     compare(components(predicted), components(expected), DATA, "data")
     compare(ours, gradient, SAME, "gradient")
 
@@ -259,8 +259,8 @@ def check_hessian_product():
         spread = jax.shard_map(data, mesh=s.mesh(), **specs)
         return product(lambda m: spread(coefficients_of(s.simulator, m, s.split), shot), model)
 
-    plain = jit(functools.partial(product, lambda m: one_shot(remember(s.simulator, "full"), m, shot)))
-    compare(jit(divided)(s.model), plain(s.model), SAME, "product")
+    plain = jax.jit(functools.partial(product, lambda m: one_shot(remember(s.simulator, "full"), m, shot)))
+    compare(jax.jit(divided)(s.model), plain(s.model), SAME, "product")
 
 
 def check_short_ring():
@@ -270,7 +270,7 @@ def check_short_ring():
     shot, weight, equation = s.survey[0], s.weights[0], type(s.model)
 
     def gradient(data):
-        return jit(jax.grad(lambda m: jnp.sum(weight * data(m) ** 2)))(s.model).vp
+        return jax.jit(jax.grad(lambda m: jnp.sum(weight * data(m) ** 2)))(s.model).vp
 
     data = functools.partial(one_shot_with, simulator, equation, split=s.split)
     spread = jax.shard_map(data, mesh=s.mesh(), in_specs=(s.split.spec, REPLICATED), out_specs=REPLICATED)
@@ -296,7 +296,7 @@ def check_traffic():
         return jax.grad(misfit)(coefficients)
 
     spread = jax.shard_map(gradient, mesh=s.mesh(), in_specs=s.split.spec, out_specs=s.split.spec)
-    program = jit(spread).lower(coefficients_of(s.simulator, s.model, s.split)).compile().as_text()
+    program = jax.jit(spread).lower(coefficients_of(s.simulator, s.model, s.split)).compile().as_text()
     calls = collections.Counter(re.findall(r" (all-[a-z]+|collective-[a-z]+|reduce-scatter)\(", program))
     # to both neighbours, for three Laplacians: of the step forwards, of its transpose, and of the rebuild, which the
     # gradient reads too
@@ -332,7 +332,7 @@ def on_eight_devices(slow):
         test_domains.report(test_domains.checks(slow={slow}))
     """
     paths = os.pathsep.join([os.path.dirname(__file__), os.path.dirname(os.path.dirname(jf.__file__))])
-    environment = {**os.environ, "XLA_FLAGS": "--xla_force_host_platform_device_count=8", "PYTHONPATH": paths}
+    environment = {**os.environ, "JAX_NUM_CPU_DEVICES": "8", "PYTHONPATH": paths}
     process = subprocess.run(
         [sys.executable, "-c", textwrap.dedent(program)], env=environment, capture_output=True, text=True
     )

@@ -11,7 +11,6 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from test_gradients import jit
 
 import jaxfwi as jf
 
@@ -228,7 +227,7 @@ def test_the_largest_stable_dt_is_the_largest(free_surface):
         rough[:50] = np.random.default_rng(0).standard_normal(50)  # all that the grid carries
         shot = survey([[20.0, 24.0]], [[50.0, 36.0]], rough)[0].on_nodes(grid)
         simulator = jf.Simulator(grid, absorber=jf.CPML(width=5), free_surface=free_surface)
-        data = jnp.abs(jit(simulator)(vp(2000.0, (9, 11)), shot))  # under jit values are not known, and not checked
+        data = jnp.abs(jax.jit(simulator)(vp(2000.0, (9, 11)), shot))  # under jit values are not known, and not checked
         return float(data[-200:].max() / data[:200].max())
 
     # Waves leave through the layer: measured 0.05 and 0.02.

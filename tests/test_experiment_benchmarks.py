@@ -95,6 +95,26 @@ def test_agreement_finds_the_part_of_a_sample_and_tells_another_amplitude(module
     assert run.agreement(case, tmp_path, "peer") == {"error": "its data differ from ours by 10.0 %"}
     np.save(tmp_path / "peer_forward.npy", np.full_like(data(0.0), np.nan))
     assert "error" in run.agreement(case, tmp_path, "peer")
+    np.save(tmp_path / "peer_forward.npy", data(0.5))
+    np.save(tmp_path / "jaxfwi_vp.npy", np.full_like(gradient, np.nan))
+    assert np.isnan(run.agreement(case, tmp_path, "peer")["gradient_difference_vp"])
+    gradient[14:-8, 8:-8] *= 1e-6  # no wave came back from within
+    np.save(tmp_path / "jaxfwi_vp.npy", gradient)
+    assert "gradient_difference_vp" not in run.agreement(case, tmp_path, "peer")
+
+
+def test_runs_on_several_devices_do_not_stand_in_one_table(modules, tmp_path):
+    results = modules["common"].Results(tmp_path)
+    for side, device in (("jaxfwi", "gpu"), ("deepwave", "cpu")):
+        results.add_metrics(case="a case", order=4, side=side, settings={"device": device})
+    with pytest.raises(modules["common"].UserError, match=r"metrics.jsonl holds runs on several devices.* --out"):
+        modules["report"].report(results)
+
+
+def test_a_gpu_that_is_not_there_is_said_at_once(tmp_path):
+    done = script("--device", "gpu", "--out", tmp_path)
+    assert done.returncode == 2
+    assert "error: --device gpu: jax finds none here" in done.stderr
 
 
 def test_powers(modules):

@@ -42,9 +42,8 @@ def tiny(experiment):
 
 
 @pytest.mark.slow
-def test_runs_end_to_end_and_the_numbers_stand_up(experiment, tiny, tmp_path, monkeypatch, capsys):
+def test_runs_end_to_end_and_the_numbers_stand_up(experiment, tiny, tmp_path, capsys):
     # compiling is most of the time; programs this small need no optimising
-    monkeypatch.setenv("XLA_FLAGS", "--xla_backend_optimization_level=0")
     results = experiment.common.Results(tmp_path / "out")
     experiment.run(results, tiny)
 
@@ -80,8 +79,7 @@ def test_runs_end_to_end_and_the_numbers_stand_up(experiment, tiny, tmp_path, mo
 
 
 @pytest.mark.slow
-def test_the_elastic_case_has_a_gradient_for_each_parameter(experiment, tiny, tmp_path, monkeypatch):
-    monkeypatch.setenv("XLA_FLAGS", "--xla_backend_optimization_level=0")
+def test_the_elastic_case_has_a_gradient_for_each_parameter(experiment, tiny, tmp_path):
     force = {**experiment.FORCE, "repeats": 1, "receiver_every": 1, "steps": 150}
     settings = dataclasses.replace(tiny, **force, strategies=("full_storage", "boundary_saving"))
     settings = dataclasses.replace(settings, surfaces=("free_surface",))

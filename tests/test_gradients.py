@@ -14,9 +14,6 @@ import pytest
 
 import jaxfwi as jf
 
-# What is asked is what comes out, not how fast.
-jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
-
 # Both sides are the same sums of 1e4 to 1e6 terms in another order. Measured: 7e-13 where the product nearly cancels
 # (3D at a free surface, boundary saving), else below 1e-13.
 DOT = 1e-11
@@ -116,7 +113,7 @@ def test_dot_products_in_every_strategy(name):
     for strategy, memory in STRATEGIES.items():
         if strategy == "checkpoints" and name not in WITH_CHECKPOINTS:
             continue
-        run = jit(functools.partial(products, dataclasses.replace(simulator, memory=memory)))
+        run = jax.jit(functools.partial(products, dataclasses.replace(simulator, memory=memory)))
         together = run(at, directions)
         values, _, adjoint = together
         # The data are linear in the wavelet.
@@ -165,7 +162,7 @@ def around(simulator, model, shot, simulate=jf.Simulator.__call__):
         data = simulate(simulator, jf.Acoustic(vp=vp), jf.Survey(source, receiver, shot.wavelet))
         return jf.misfits.l2(data, observed)
 
-    run = jit(jax.value_and_grad(misfit, (0, 1, 2)))
+    run = jax.jit(jax.value_and_grad(misfit, (0, 1, 2)))
 
     def value(direction, h):
         return float(run(*jax.tree.map(lambda x, d: x + h * d, at, direction))[0])
@@ -254,7 +251,7 @@ def test_taylor_in_three_dimensions():
 def test_data_are_linear_in_the_wavelet():
     simulator, model, shot = problem((9, 12), free_surface=True)
     other = jnp.flip(shot.wavelet, axis=0) ** 2
-    run = jit(lambda model, wavelet: simulator(model, jf.Survey(shot.source, shot.receiver, wavelet)))
+    run = jax.jit(lambda model, wavelet: simulator(model, jf.Survey(shot.source, shot.receiver, wavelet)))
     first, second, mixed = (run(model, w) for w in (shot.wavelet, other, 2.0 * shot.wavelet - 3.0 * other))
     # Rounding of 100 steps. Measured: 9e-16.
     assert relative(mixed, 2.0 * first - 3.0 * second) < 1e-13

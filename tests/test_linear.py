@@ -1,6 +1,5 @@
 """The operator with a told transpose: under every transformation it is what the plain function is."""
 
-import functools
 import os
 import subprocess
 import sys
@@ -16,8 +15,6 @@ from jax.sharding import Mesh, PartitionSpec
 import jaxfwi as jf
 from jaxfwi.absorber import Frame
 from jaxfwi.linear import linear_operator
-
-COMPILED_SOON = {"xla_backend_optimization_level": 0}  # what is asked is what comes out, not how fast
 
 # The same sums of some ten terms in another order: measured 7e-16 of the largest value.
 ROUNDING = 1e-14
@@ -152,7 +149,7 @@ def check(ours, plain, name):
 
 @pytest.mark.telling
 def test_every_transformation():
-    @functools.partial(jax.jit, compiler_options=COMPILED_SOON)
+    @jax.jit
     def all_of_them(v):
         return {name: (t(told, v), t(apply, v)) for name, t in TRANSFORMATIONS.items()}
 
@@ -238,7 +235,7 @@ def test_shard_map_on_two_devices():
         test_linear.check_sharded(2, check_vma=True)
     """
     paths = os.pathsep.join([os.path.dirname(__file__), os.path.dirname(os.path.dirname(jf.__file__))])
-    environment = {**os.environ, "XLA_FLAGS": "--xla_force_host_platform_device_count=2", "PYTHONPATH": paths}
+    environment = {**os.environ, "JAX_NUM_CPU_DEVICES": "2", "PYTHONPATH": paths}
     process = subprocess.run(
         [sys.executable, "-c", textwrap.dedent(program)], env=environment, capture_output=True, text=True, timeout=300
     )
@@ -274,7 +271,7 @@ def test_transpose_of_the_damped_laplacian(shape, spacing, widths, free_surface,
     def laplacian(operands):
         return derivative._laplacian((), operands)
 
-    @functools.partial(jax.jit, compiler_options=COMPILED_SOON)
+    @jax.jit
     def run(operands, cotangents):
         (derived,) = jax.linear_transpose(laplacian, operands)(cotangents)
         return laplacian(operands), derivative._laplacian_transposed((), cotangents), derived

@@ -11,7 +11,7 @@ import optax
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_gradients import STRATEGIES, jit, relative
+from test_gradients import STRATEGIES, relative
 
 import jaxfwi as jf
 from jaxfwi.simulator import one_shot
@@ -50,8 +50,8 @@ def noise(survey):
     return data
 
 
-simulate = jit(jf.simulate, static_argnums=0)
-summed = jit(jf.misfit_and_gradient, static_argnums=(0, 1))
+simulate = jax.jit(jf.simulate, static_argnums=0)
+summed = jax.jit(jf.misfit_and_gradient, static_argnums=(0, 1))
 
 
 LINE = jf.Grid((40,), 10.0, 2e-3, 100)
@@ -128,7 +128,7 @@ def test_padding_has_no_part_in_any_derivative(name):
     tangents = tuple(jnp.asarray(rng.standard_normal(x.shape)) for x in inputs)
     weights = jnp.asarray(rng.standard_normal((LINE.nt, 5, 1)))
 
-    @jit
+    @jax.jit
     def derivatives(inputs, tangents, weights, of_padded):
         _, pull = jax.vjp(data, *inputs)
         return pull(weights), pull(of_padded), jax.jvp(data, inputs, tangents)[1]
@@ -156,8 +156,8 @@ def test_transforms_of_a_simulator():
     assert relative(each, expected) < 1e-12
     for data in (
         jax.vmap(simulator, (None, 0))(model, survey),
-        jit(jax.vmap(simulator, (None, 0)))(model, survey),
-        jnp.stack([jit(simulator)(model, survey[i]) for i in range(3)]),
+        jax.jit(jax.vmap(simulator, (None, 0)))(model, survey),
+        jnp.stack([jax.jit(simulator)(model, survey[i]) for i in range(3)]),
         jf.simulate(simulator, model, survey, batch=2),
         jf.simulate(simulator, model, survey, devices=jax.devices()),
         jf.simulate(simulator, model, survey[[2, 1, 0]])[::-1],

@@ -223,6 +223,25 @@ def on_devices(number, program):
     assert process.returncode == 0, process.stderr
 
 
+def test_a_program_is_asked_for_its_memory_once():
+    survey, before = spread(LINE[0], 3), budget._account.cache_info()
+    for _ in range(3):
+        jf.simulate(*LINE[:2], survey)
+    after = budget._account.cache_info()
+    assert after.misses <= before.misses + 1
+    assert after.hits >= before.hits + 2
+
+
+def test_rows_are_those_asked_for_wherever_an_array_is():
+    x, order = np.arange(12.0).reshape(4, 3), np.array([2, 0, 2])
+    for array in (x, jnp.asarray(x), jnp.asarray(x, jnp.float32)):
+        rows = layout.rows_of(array, order)
+        np.testing.assert_array_equal(rows, x[order])
+        assert rows.dtype == array.dtype
+        assert layout.rows_of(array, np.arange(4)) is array
+    np.testing.assert_array_equal(jax.jit(lambda a: layout.rows_of(a, order))(x), x[order])
+
+
 @pytest.mark.telling
 def test_devices():
     on_devices(8, "test_shots.check_devices()")

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from test_gradients import DOT, SAME, STRATEGIES, dot, jit, relative
+from test_gradients import DOT, SAME, STRATEGIES, dot, relative
 
 import jaxfwi as jf
 
@@ -96,7 +96,7 @@ def test_dot_products_in_every_strategy(name):
     reference = None
     # checkpoints are the same plain differentiation: one case is enough
     for strategy in STRATEGIES if name == "elastic" else ("full", "boundary"):
-        run = jit(functools.partial(products, dataclasses.replace(simulator, memory=STRATEGIES[strategy])))
+        run = jax.jit(functools.partial(products, dataclasses.replace(simulator, memory=STRATEGIES[strategy])))
         values, change, adjoint = together = run((model, shot), directions)
         left, right = dot(change, weights), dot(directions, adjoint)
         assert abs(left - right) < DOT * abs(left), strategy
@@ -115,12 +115,12 @@ def test_taylor_over_all_cells(equation, free_surface):
     """Each parameter in every cell, the layer's copies of the edge included, and water."""
     case = Case(equation, (9, 8), 4, ((2, 3), (3, 0)), free_surface=free_surface, whole=True, water=True)
     simulator, model, shot, weights = problem(case)
-    observed = 0.9 * jit(simulator)(model, shot)
+    observed = 0.9 * jax.jit(simulator)(model, shot)
 
     def misfit(model):
         return 0.5 * jnp.sum(((simulator(model, shot) - observed) * weights) ** 2)
 
-    run = jit(jax.value_and_grad(misfit))
+    run = jax.jit(jax.value_and_grad(misfit))
     value, gradient = run(model)
     rng = np.random.default_rng(2)
     for field in dataclasses.fields(model):
@@ -138,7 +138,7 @@ def test_taylor_over_all_cells(equation, free_surface):
 
 def test_water_has_no_gradient_by_vs():
     simulator, model, shot, weights = problem(CASES["elastic, surface, water"])
-    gradient = jit(jax.grad(lambda m: jnp.vdot(simulator(m, shot), weights)))(model)
+    gradient = jax.jit(jax.grad(lambda m: jnp.vdot(simulator(m, shot), weights)))(model)
     water = np.asarray(model.vs) == 0
     assert (np.asarray(gradient.vs)[water] == 0).all()
     assert (np.asarray(gradient.vs)[~water] != 0).all()
@@ -156,11 +156,11 @@ def test_transformations_of_an_elastic_gradient():
         s = dataclasses.replace(simulator, memory=memory)
         return jf.misfit_and_gradient(s, jf.misfits.l2, model, survey, observed, **options)[1]
 
-    one_by_one = jit(functools.partial(gradient, jf.BoundarySaving()))(model)
-    together = jit(functools.partial(gradient, jf.BoundarySaving(), batch=2))(model)
+    one_by_one = jax.jit(functools.partial(gradient, jf.BoundarySaving()))(model)
+    together = jax.jit(functools.partial(gradient, jf.BoundarySaving(), batch=2))(model)
     direction = jax.tree.map(jnp.cos, model)
     products = [
-        jit(lambda m, memory=memory: jax.jvp(functools.partial(gradient, memory), (m,), (direction,)))(model)
+        jax.jit(lambda m, memory=memory: jax.jvp(functools.partial(gradient, memory), (m,), (direction,)))(model)
         for memory in (jf.BoundarySaving(), jf.FullStorage())
     ]
     for a, b in itertools.chain(

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from test_gradients import SAME, STRATEGIES, jit, problem, relative
+from test_gradients import SAME, STRATEGIES, problem, relative
 
 import jaxfwi as jf
 from jaxfwi.equations.base import Field, Stage, State
@@ -27,12 +27,12 @@ def gradient(simulator, model, shot, observed):
     def misfit(model, shot):
         return jf.misfits.l2(simulator(model, shot), observed)
 
-    return jit(jax.grad(misfit, (0, 1)))(model, shot)
+    return jax.jit(jax.grad(misfit, (0, 1)))(model, shot)
 
 
 def summed(simulator, model, survey, observed, **options):
     """Misfit and gradient over all shots."""
-    return jit(lambda *shots: jf.misfit_and_gradient(simulator, jf.misfits.l2, *shots, **options))(
+    return jax.jit(lambda *shots: jf.misfit_and_gradient(simulator, jf.misfits.l2, *shots, **options))(
         model, survey, observed
     )
 
@@ -76,15 +76,15 @@ def test_loops_of_several_steps_a_pass(whole):
         return jax.grad(lambda m, s: jf.misfits.l2(remember(simulator, memory)(m, s), observed), (0, 1))(model, shot)
 
     def product(memory):
-        return jit(lambda m: jax.jvp(lambda m: of(memory, m, shot)[0], (m,), (direction,))[1])(model)
+        return jax.jit(lambda m: jax.jvp(lambda m: of(memory, m, shot)[0], (m,), (direction,))[1])(model)
 
-    plain = jit(functools.partial(of, jf.Checkpointing()))(model, shot)
+    plain = jax.jit(functools.partial(of, jf.Checkpointing()))(model, shot)
     for memory in (jf.FullStorage(), jf.BoundarySaving()):
-        ours = jit(functools.partial(of, memory))(model, shot)
+        ours = jax.jit(functools.partial(of, memory))(model, shot)
         for a, b in zip(jax.tree.leaves(ours), jax.tree.leaves(plain), strict=True):
             assert relative(a, b) < 1e-11, memory  # rounding of 201 steps in double precision
     both = jax.tree.map(lambda a, b: jnp.stack([a, b]), model, jf.Acoustic(vp=model.vp + 10 * direction.vp))
-    mapped = jit(jax.vmap(functools.partial(of, jf.BoundarySaving()), in_axes=(0, None)))(both, shot)
+    mapped = jax.jit(jax.vmap(functools.partial(of, jf.BoundarySaving()), in_axes=(0, None)))(both, shot)
     assert relative(mapped[0].vp[0], plain[0].vp) < 1e-11
     assert relative(product(jf.BoundarySaving()).vp, product(jf.Checkpointing()).vp) < 1e-10  # larger terms cancel
 
@@ -95,7 +95,7 @@ def test_the_same_at_each_call():
     gradients = []
     for memory in STRATEGIES.values():
         simulator, *arguments = ours
-        run = jit(functools.partial(jf.misfit_and_gradient, remember(simulator, memory), jf.misfits.l2))
+        run = jax.jit(functools.partial(jf.misfit_and_gradient, remember(simulator, memory), jf.misfits.l2))
         first = run(*arguments)
         summed(remember(other[0], memory), *other[1:])
         second = run(*arguments)
@@ -122,7 +122,7 @@ def test_number_of_segments():
 def test_batches_and_single_shots():
     simulator, model, survey, observed = many_shots(5)
     value, total = summed(simulator, model, survey, observed)
-    one = jit(lambda *shot: jf.misfit_and_gradient(simulator, jf.misfits.l2, *shot))
+    one = jax.jit(lambda *shot: jf.misfit_and_gradient(simulator, jf.misfits.l2, *shot))
     one_by_one = [one(model, survey[i : i + 1], observed[i : i + 1]) for i in range(5)]
     # Sums of five, and batched steps compiled otherwise. Measured: 3e-15.
     assert relative(sum(v for v, _ in one_by_one), value) < 1e-12
@@ -150,7 +150,7 @@ def test_short_rings():
             data = remember(simulator, memory)(jf.Acoustic(vp=vp), dataclasses.replace(shot, wavelet=wavelet))
             return jf.misfits.l2(data, observed)
 
-        run = jit(jax.grad(misfit))
+        run = jax.jit(jax.grad(misfit))
         return lambda size: run(model.vp, size * shot.wavelet)
 
     exact = by_model(jf.BoundarySaving())(1.0)
@@ -255,7 +255,7 @@ def temporary_bytes(steps, *, memory=jf.BoundarySaving(), on_nodes=True, by_all=
         return jax.jvp(lambda m: by_model(m, shot, observed), (model,), (model,))[1]
 
     function = product if hessian else by_positions_too if by_all else by_model
-    compiled = jit(function).lower(model, shot, observed).compile()
+    compiled = jax.jit(function).lower(model, shot, observed).compile()
     return compiled.memory_analysis().temp_size_in_bytes
 
 

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from compiling import compilations
 from jax.sharding import Mesh, PartitionSpec
-from test_gradients import STRATEGIES, dot, jit, relative
+from test_gradients import STRATEGIES, dot, relative
 from test_strategies import many_shots, remember
 
 import jaxfwi as jf
@@ -88,8 +88,8 @@ TRANSFORMATIONS = {
 def expected(setting):
     """The same by one model and one shot at a time: plain gradients, and differences of them."""
     simulator, v = setting
-    data = jit(simulator)
-    gradient = jit(jax.value_and_grad(loss(simulator)))
+    data = jax.jit(simulator)
+    gradient = jax.jit(jax.value_and_grad(loss(simulator)))
     models = [jax.tree.map(lambda x, i=i: x[i], v.models) for i in range(2)]
     each = [gradient(v.model, v.survey[i], v.observed[i])[1].vp for i in range(3)]
     values, moving = [], v.model
@@ -133,7 +133,7 @@ ROUNDING = 1e-12
 def test_every_transformation(setting, expected, strategy):
     simulator, v = setting
     simulator = remember(simulator, STRATEGIES[strategy])
-    together = jit(lambda v: {name: t(simulator, v) for name, t in TRANSFORMATIONS.items()})(v)
+    together = jax.jit(lambda v: {name: t(simulator, v) for name, t in TRANSFORMATIONS.items()})(v)
     for name, ours in together.items():
         for a, b in zip(jax.tree.leaves(ours), jax.tree.leaves(expected[name]), strict=True):
             assert a.shape == b.shape, name
@@ -159,7 +159,7 @@ def cosh(predicted, observed):
 
 
 def product(function, simulator, v, batch):
-    run = jit(lambda m, s, o, d: function(simulator, cosh, m, s, o, d, batch=batch).vp)
+    run = jax.jit(lambda m, s, o, d: function(simulator, cosh, m, s, o, d, batch=batch).vp)
     return lambda direction: run(v.model, *v.shots, jf.Acoustic(vp=direction))
 
 
@@ -186,7 +186,7 @@ def test_hessian_product(setting):
     check_symmetric(ours, a, b)
     # Taylor: after value, gradient and Hessian, what is left shrinks with the third power. Ends stay, as in `setting`.
     inside = jnp.pad(a[1:-1], 1)
-    run = jit(lambda vp: jf.misfit_and_gradient(boundary, cosh, jf.Acoustic(vp=vp), *v.shots))
+    run = jax.jit(lambda vp: jf.misfit_and_gradient(boundary, cosh, jf.Acoustic(vp=vp), *v.shots))
     value, gradient = run(v.model.vp)
     along, curvature = jnp.vdot(gradient.vp, inside), jnp.vdot(inside, ours(inside))
     steps = np.array([4.0, 2.0, 1.0])
@@ -203,8 +203,8 @@ def test_gauss_newton_product(setting):
     def data(vp):
         return jf.simulate(full, jf.Acoustic(vp=vp), v.survey)
 
-    jacobian = jit(jax.jacobian(data))(v.model.vp).reshape(-1, 13)
-    weight = jnp.cosh(jit(data)(v.model.vp) - v.observed).ravel()
+    jacobian = jax.jit(jax.jacobian(data))(v.model.vp).reshape(-1, 13)
+    weight = jnp.cosh(jax.jit(data)(v.model.vp) - v.observed).ravel()
     exact = jacobian.T @ (weight * (jacobian @ a))
     ours = product(jf.gauss_newton_product, remember(full, jf.BoundarySaving()), v, 2)
     assert relative(ours(a), exact) < ROUNDING  # measured: 1.5e-14
@@ -237,9 +237,9 @@ def in_shard_map(simulator, v, devices, check_vma):
         value_and_gradient = jf.misfit_and_gradient(simulator, jf.misfits.l2, model, survey, observed)
         return jax.lax.psum(value_and_gradient, "shots")
 
-    return jit(jax.shard_map(part, mesh=mesh, in_specs=(whole, split, split), out_specs=whole, check_vma=check_vma))(
-        v.model, *v.shots
-    )
+    return jax.jit(
+        jax.shard_map(part, mesh=mesh, in_specs=(whole, split, split), out_specs=whole, check_vma=check_vma)
+    )(v.model, *v.shots)
 
 
 @pytest.mark.parametrize("check_vma", [True, False])
@@ -260,10 +260,10 @@ def check_two_devices():
     three = Inputs(model, None, model, survey[:3], observed[:3])
 
     def misfit(v, **options):
-        return jit(lambda *a: jf.misfit_and_gradient(simulator, jf.misfits.l2, *a, **options))(v.model, *v.shots)
+        return jax.jit(lambda *a: jf.misfit_and_gradient(simulator, jf.misfits.l2, *a, **options))(v.model, *v.shots)
 
     of_three, of_four = misfit(three), misfit(four)
-    data = jit(lambda m, s, devices: jf.simulate(simulator, m, s, devices=devices), static_argnums=2)
+    data = jax.jit(lambda m, s, devices: jf.simulate(simulator, m, s, devices=devices), static_argnums=2)
     pairs = [
         ("misfit", misfit(three, devices=devices, batch=2), of_three),
         ("by hand", in_shard_map(simulator, four, devices, False), of_four),
@@ -282,7 +282,7 @@ def test_two_devices():
         test_transforms.check_two_devices()
     """
     paths = os.pathsep.join([os.path.dirname(__file__), os.path.dirname(os.path.dirname(jf.__file__))])
-    environment = {**os.environ, "XLA_FLAGS": "--xla_force_host_platform_device_count=2", "PYTHONPATH": paths}
+    environment = {**os.environ, "JAX_NUM_CPU_DEVICES": "2", "PYTHONPATH": paths}
     process = subprocess.run(
         [sys.executable, "-c", textwrap.dedent(program)], env=environment, capture_output=True, text=True, timeout=300
     )

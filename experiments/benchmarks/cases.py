@@ -33,8 +33,8 @@ class Case:
 
     @property
     def bytes_of_update(self) -> float:
-        """Least traffic of one cell's update in single precision, the mean over cells: every field, coefficient and
-        memory variable of the layer read, and but for the coefficients written, once."""
+        """Traffic of one cell's update in single precision, the mean over cells: what a step, or each half of an
+        elastic step, needs is read once, and what it changes is written once; so are the layer's memory variables."""
         ndim = len(self.shape)
         of_cell, memory = (4, 2) if self.equation == "acoustic" else {2: (20, 4), 3: (35, 6)}[ndim]
         damped = sum(2 * self.width / (n + 2 * self.width) for n in self.shape)  # along each axis, its own variables

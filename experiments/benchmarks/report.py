@@ -36,6 +36,11 @@ def bytes_of_step(memory: list[list[int]]) -> dict[int, float]:
 def report(results: common.Results) -> None:
     """``table.md``, ``summary.json`` and the figures, and the tables on the terminal."""
     newest = {(m["case"], m["order"], m["side"]): m for m in results.metrics()}  # a case measured again replaces itself
+    if len({str(m["settings"]) for m in newest.values()}) > 1:
+        raise common.UserError(
+            f"{results.path('metrics.jsonl')} holds runs on several devices, numbers of threads or models, which "
+            "cannot stand in one table: give each an --out of its own."
+        )
     metrics = [m for m in newest.values() if "error" not in m]
     failed = [m for m in newest.values() if "error" in m]
     if not any(m["side"] == OURS for m in metrics):
@@ -67,7 +72,7 @@ def report(results: common.Results) -> None:
             f"{m['forward_first_seconds']:.3g}", f"{m['gradient_first_seconds']:.3g}", f"{updates / 1e6:.0f}",
             f"{100 * updates * m['bytes_of_update'] / m['bandwidth']:.0f} %",
             f"{m['gradient_memory_bytes'] / 1e6:.0f}",
-            f"{m['data_difference']:.1e}" if apart else "", f"{max(apart):.1e}" if apart else "",
+            f"{m['data_difference']:.1e}" if "data_difference" in m else "", f"{max(apart):.1e}" if apart else "",
         ])  # fmt: skip
     environment = next(iter(ours.values()))["environment"]
     versions = sorted({m["version"] for m in metrics})

@@ -73,6 +73,13 @@ def main(options: Options) -> None:
         raise common.UserError(f"--peers: {sorted(unknown)[0]} is none of {', '.join(PEERS)}.")
     os.environ["XLA_PYTHON_CLIENT_PREALLOCATE"] = "false"  # leave the GPU's memory to the workers
     jax.config.update("jax_platforms", {"cpu": "cpu", "gpu": "cuda,cpu"}[options.device])
+    if options.device == "gpu":
+        try:
+            jax.devices("cuda")
+        except RuntimeError:
+            raise common.UserError(
+                '--device gpu: jax finds none here; pip install "jax[cuda12]" where one is.'
+            ) from None
     results = common.Results(options.out)
     chosen = [case for case in cases.PRESETS[options.preset] if options.only in case.name]
     if not chosen:
@@ -100,7 +107,7 @@ def setup(options: Options, results: common.Results) -> None:
     if done.exists() and set(wanted) <= set(json.loads(done.read_text())):
         return
     folder = results.path("peers")
-    subprocess.run([sys.executable, "-m", "venv", folder], check=True)
+    subprocess.run([sys.executable, "-m", "venv", "--clear", folder], check=True)  # a torch without CUDA would stay
     pip = [python_of(results, "peers"), "-m", "pip", "install", "--quiet"]
     if options.device == "cpu":
         print(f"torch without CUDA from {CPU_TORCH}, if it can be reached; else a larger one")
@@ -230,7 +237,7 @@ def agreement(case: Case, folder: Path, side: str) -> dict[str, Any]:
             a, b = (np.load(folder / f"{s}_{name}.npy").astype(float) for s in (OURS, side))
             core = (slice(14, -8), *(slice(8, -8) for _ in a.shape[1:]))
             inside = np.linalg.norm(a[core])
-            if inside > 1e-3 * np.linalg.norm(a):  # else no wave came back from there
+            if not inside <= 1e-3 * np.linalg.norm(a):  # else no wave came back from there; NaN is to be seen
                 out[f"gradient_difference_{name}"] = float(np.linalg.norm((a - b)[core]) / inside)
     return out
 
