@@ -40,7 +40,7 @@ def at_hand(x: Any) -> np.ndarray | None:
     if not isinstance(x, np.ndarray | Array) or not known(x) or x.size > LARGE:
         return None
     try:
-        if isinstance(x, Array) and not x.is_ready():
+        if isinstance(x, Array) and not x.is_ready():  # pyright: ignore[reportAttributeAccessIssue]
             return None
         return np.asarray(x)
     except RuntimeError:
