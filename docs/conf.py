@@ -38,7 +38,8 @@ python_maximum_signature_line_length = 110
 # Names in single backticks are often arguments, which are no targets; all other references must be found.
 nitpick_ignore_regex = [("py:obj", ".*")]
 
-# Pages with code are run, each in a kernel of its own. What they gave is kept until the package, what it needs, or the page changes.
+# Pages with code are run, each in a kernel of its own. What they gave is kept until the page, the package or what it
+# needs changes.
 _package = hashlib.sha256("".join(version_of(name) for name in ("jax", "jaxlib", "optax", "matplotlib")).encode())
 for file in sorted((HERE.parent / "jaxfwi").rglob("*.py")):
     _package.update(file.read_bytes())
