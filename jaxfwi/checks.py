@@ -34,14 +34,12 @@ LARGE = 10**7  # values
 
 
 def at_hand(x: Any) -> np.ndarray | None:
-    """The values of an array, to be shown; None where they cannot be had at once: under jit, grad or vmap, on another
-    host, of a large array, before it is computed, or after it was given away.
+    """The values of an array, to be shown, after waiting for them as a print of the array does; None where there are
+    none to be had: under jit, grad or vmap, on another host, of a large array, or after it was given away.
     """
     if not isinstance(x, np.ndarray | Array) or not known(x) or x.size > LARGE:
         return None
     try:
-        if isinstance(x, Array) and not x.is_ready():  # pyright: ignore[reportAttributeAccessIssue]
-            return None
         return np.asarray(x)
     except RuntimeError:
         return None
