@@ -2,7 +2,8 @@
 
 Around the model lies, on each side with a layer, a gap as wide as the stencil's reach and then the damped cells of a
 C-PML. With the gap no memory variable touches a model cell, so that the undamped scheme holds exactly in the model:
-boundary saving rebuilds wavefields with it.
+boundary saving rebuilds wavefields with it. Around all of that lies a margin, again as wide as the reach, whose cells
+stay zero: every coefficient is zero there.
 """
 
 import math
@@ -19,7 +20,7 @@ from jaxfwi import stencils
 from jaxfwi.checks import whole
 from jaxfwi.grid import Grid
 from jaxfwi.linear import linear_operator, zero_of
-from jaxfwi.split import Split, pad
+from jaxfwi.split import Split, with_neighbours
 
 __all__ = ["CPML", "Derivative", "Frame"]
 
@@ -99,6 +100,7 @@ class Slab:
     axis: int
     far: bool
     width: int
+    margin: int  # of the grid
     nodes: "Recursion"
     half: "Recursion"  # of the derivatives half-way between nodes
     split: Split | None = None  # of the slab's own axis
@@ -127,19 +129,20 @@ class Slab:
         On the far side the slab half-way between nodes starts, and ends, a cell before that of the nodes: as on the
         near side nothing lies beyond the last node.
         """
-        inward = self.width + reach + half + self.spare
-        return tuple(n - inward if self.far and a == self.axis else 0 for a, n in enumerate(shape))
+        inward = self.width + reach + half + self.spare + self.margin
+        first = [n - inward if self.far else self.margin for n in shape]
+        return tuple(first[a] if a == self.axis else 0 for a in range(len(shape)))
 
-    def around(self, padded: Array, halo: int, inward: int, outward: int) -> Array:
-        """The slab's cells and more on either side, of a field with `halo` cells around it."""
-        n = padded.shape[self.axis] - 2 * halo
-        first = n - self.spare - self.width - inward if self.far else -outward
-        starts = [halo + (first if a == self.axis else 0) for a in range(padded.ndim)]
-        stops = [
-            s + (self.width + inward + outward if a == self.axis else m - 2 * halo)
-            for a, (s, m) in enumerate(zip(starts, padded.shape, strict=True))
-        ]
-        return lax.slice(padded, starts, stops)
+    def shape(self, grid: Sequence[int], more: int = 0) -> tuple[int, ...]:
+        """Of the slab's cells, and some more across it, in a grid of this shape."""
+        return tuple(self.width + more if a == self.axis else n for a, n in enumerate(grid))
+
+    def around(self, u: Array, inward: int, outward: int) -> Array:
+        """The slab's cells and more on either side."""
+        start = list(self.start(u.shape, inward))
+        start[self.axis] -= 0 if self.far else outward
+        shape = self.shape(u.shape, inward + outward)
+        return lax.slice(u, start, [s + n for s, n in zip(start, shape, strict=True)])
 
     def extend(self, x: Array, inward: int, outward: int) -> Array:
         """Zeros added on the model's side and on the outer side."""
@@ -147,7 +150,7 @@ class Slab:
 
 
 @lru_cache
-def _slab(axis: int, far: bool, width: int, cpml: CPML, spacing: float, dt: float) -> Slab:
+def _slab(axis: int, far: bool, width: int, margin: int, cpml: CPML, spacing: float, dt: float) -> Slab:
     def recursion(depth):
         d = -1.5 * cpml.velocity * math.log(cpml.reflection) / (width * spacing) * depth**2
         alpha = math.pi * cpml.frequency * (1.0 - depth)
@@ -156,12 +159,14 @@ def _slab(axis: int, far: bool, width: int, cpml: CPML, spacing: float, dt: floa
         return Recursion(decay=tuple(b.tolist()), gain=tuple(a.tolist()), loss=tuple((d * dt).tolist()))
 
     depth = np.arange(width, 0, -1) / width  # 1 at the outermost cell; 0 would be the last cell of the gap
-    return Slab(axis, far, width, recursion(depth), recursion(depth - 0.5 / width))
+    return Slab(axis, far, width, margin, recursion(depth), recursion(depth - 0.5 / width))
 
 
 @dataclass(frozen=True)
 class Derivative:
     """Space derivatives of a field, damped in its slabs. With no slabs it is the plain derivative of the interior.
+
+    Fields have a margin of zeros, `order` / 2 cells on every side.
 
     Args:
         spacing: metres between nodes, per axis.
@@ -184,8 +189,7 @@ class Derivative:
         r = self.order // 2
 
         def rest(slab, more):
-            shape = [slab.width + more if a == slab.axis else n for a, n in enumerate(field.shape)]
-            return jnp.zeros(shape, field.dtype) + zero_of(field).astype(field.dtype)
+            return jnp.zeros(slab.shape(field.shape, more), field.dtype) + zero_of(field).astype(field.dtype)
 
         return tuple((rest(s, 3 * r), rest(s, r)) for s in self.slabs)
 
@@ -195,10 +199,11 @@ class Derivative:
         The scale comes in here because the slabs' few cells are then added to a finished dense pass, and not the other
         way round: half the traffic of a step.
         """
+        r = self.order // 2
         dense, patches, memory = linear_operator(self._laplacian, self._laplacian_transposed, (), (u, memory))
         out = onto + scale * dense
-        starts = [(0,) * u.ndim] if self.free_surface else []
-        starts += [s.start(u.shape, self.order // 2) for s in self.slabs]
+        starts = [first_row(r, u.ndim)] if self.free_surface else []
+        starts += [s.start(u.shape, r) for s in self.slabs]
         for start, patch in zip(starts, patches, strict=True):
             out = stencils.add_at(out, start, stencils.part(scale, start, patch.shape) * patch)
         return out, memory
@@ -212,18 +217,18 @@ class Derivative:
         """
         u, memory = operands
         r = self.order // 2
-        halo = 2 * r if self.slabs else r
-        padded = pad(u, halo, self.split)
         patches, new_memory = self._surface_images(u), []
+        u = with_neighbours(u, r, self.split)
         for slab, (psi, zeta) in zip(self.slabs, memory, strict=True):
             (a_psi, b_psi), (a_zeta, b_zeta), d1, d2 = self._local(slab, u)
-            psi = b_psi * psi + a_psi * stencils.difference(slab.around(padded, halo, 3 * r, 2 * r), slab.axis, d1)
+            first = stencils.difference(slab.around(u, r, r), slab.axis, d1)
+            psi = b_psi * psi + a_psi * slab.extend(first, 2 * r, r)
             spread = stencils.apart(stencils.difference(psi, slab.axis, d1))
-            second = stencils.difference(slab.around(padded, halo, 2 * r, r), slab.axis, d2)
+            second = stencils.difference(slab.around(u, 2 * r, r), slab.axis, d2)
             zeta = b_zeta * zeta + a_zeta * (second + spread)
             patches.append(spread + zeta)
             new_memory.append((psi, zeta))
-        return stencils.laplacian(u, self.order, self.spacing, padded), patches, tuple(new_memory)
+        return jnp.pad(stencils.laplacian(u, self.order, self.spacing), r), patches, tuple(new_memory)
 
     def _laplacian_transposed(self, _, cotangents):
         """The transpose of `_laplacian`: the same stencils, as D2 is symmetric and D1 antisymmetric, in the reverse
@@ -231,11 +236,11 @@ class Derivative:
         """
         dense, patches, memory = cotangents
         r = self.order // 2
-        u = stencils.laplacian(dense, self.order, self.spacing, pad(dense, r, self.split))
+        dense = with_neighbours(stencils.apart(dense), r, self.split)
+        u = jnp.pad(stencils.laplacian(dense, self.order, self.spacing), r)
         patches = list(patches)
         if self.free_surface:
-            top = patches.pop(0)
-            u = stencils.add_at(u, (0,) * u.ndim, self._surface_images(top)[0])
+            u = stencils.add_at(u, first_row(r, u.ndim), self._images(patches.pop(0)))
         old_memory = []
         for slab, patch, (psi, zeta) in zip(self.slabs, patches, memory, strict=True):
             (a_psi, b_psi), (a_zeta, b_zeta), d1, d2 = self._local(slab, u)
@@ -261,21 +266,30 @@ class Derivative:
     def _surface_images(self, u: Array) -> list[Array]:
         """What the antisymmetric images above a free surface add to the Laplacian in the first rows, as a list of one
         (or of none).
-
-        Row i sees the image of row j with weight ``-c[i+j]``: a symmetric matrix. It also takes row 0 out of play,
-        which stays at zero.
         """
         if not self.free_surface:
             return []
+        r = self.order // 2
+        rows = min(r + 1, u.shape[0] - 2 * r)
+        return [self._images(stencils.section(u, 0, r, rows))]
+
+    def _images(self, top: Array) -> Array:
+        """Of the first rows. Row i sees the image of row j with weight ``-c[i+j]``: a symmetric matrix. It also takes
+        row 0 out of play, which stays at zero.
+        """
         c = [x / self.spacing[0] ** 2 for x in stencils.second_derivative(self.order)]
-        rows = min(len(c), u.shape[0])
-        top = [sum(-c[i + j] * u[j] for j in range(rows) if i + j < len(c)) for i in range(rows)]
-        return [jnp.stack(top)]
+        rows = range(len(top))
+        return jnp.stack([sum(-c[i + j] * top[j] for j in rows if i + j < len(c)) for i in rows])
+
+
+def first_row(margin: int, ndim: int) -> tuple[int, ...]:
+    """Where the first row inside the margin begins."""
+    return (margin, *(0,) * (ndim - 1))
 
 
 @dataclass(frozen=True)
 class Frame:
-    """The padded grid: a model, and on each side with a layer the gap and the damped cells.
+    """The padded grid: a model, on each side with a layer the gap and the damped cells, and around it all the margin.
 
     Args:
         grid: of the model.
@@ -297,7 +311,7 @@ class Frame:
 
     @property
     def reach(self) -> int:
-        """Cells that a stencil looks to each side."""
+        """Cells that a stencil looks to each side, and the margin's width."""
         return self.order // 2
 
     @property
@@ -308,7 +322,7 @@ class Frame:
 
     @property
     def pads(self) -> tuple[tuple[int, ...], ...]:
-        """Cells around the model per axis and side: damped ones and the gap."""
+        """Cells around the model per axis and side but for the margin: damped ones and the gap."""
         pads = [[w + self.reach if w else 0 for w in pair] for pair in self.widths]
         if self.split is not None:
             pads[self.split.axis][1] += self.spare
@@ -316,20 +330,21 @@ class Frame:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Cells of the padded grid."""
-        return tuple(n + sum(pad) for n, pad in zip(self.grid.shape, self.pads, strict=True))
+        """Cells of the padded grid, with its margin."""
+        return tuple(n + sum(pad) + 2 * self.reach for n, pad in zip(self.grid.shape, self.pads, strict=True))
 
     @property
     def model(self) -> Region:
         """The model's cells in the padded grid."""
-        return tuple(slice(lo, lo + n) for n, (lo, _) in zip(self.grid.shape, self.pads, strict=True))
+        starts = (lo + self.reach for lo, _ in self.pads)
+        return tuple(slice(s, s + n) for n, s in zip(self.grid.shape, starts, strict=True))
 
     @property
     def derivative(self) -> Derivative:
         """The damped derivative on the padded grid."""
         g = self.grid
         slabs = tuple(
-            _slab(axis, bool(side), self.widths[axis][side], self.absorber, g.spacing[axis], g.dt)
+            _slab(axis, bool(side), self.widths[axis][side], self.reach, self.absorber, g.spacing[axis], g.dt)
             for axis in range(g.ndim)
             for side in (0, 1)
             if self.widths[axis][side]
@@ -340,12 +355,13 @@ class Frame:
         return Derivative(g.spacing, self.order, self.free_surface, slabs, split)
 
     def room(self, split: Split) -> tuple[int, int, int]:
-        """Cells of a block along a split axis, those that it needs, and the spare ones of the last block."""
-        cells = self.shape[split.axis]
+        """Cells of a block along a split axis but for its margin, those that it needs, and the spare ones of the last
+        block.
+        """
+        cells = self.shape[split.axis] - 2 * self.reach
         length = -(-cells // split.parts)
         spare = split.parts * length - cells
-        halo = 2 * self.reach if any(map(any, self.widths)) else self.reach  # cells taken from the next block
-        return length, max(sum(self.pads[split.axis]) + spare + 1, halo), spare
+        return length, max(sum(self.pads[split.axis]) + spare + 1, self.reach), spare
 
     def block(self, split: Split) -> "Frame":
         """One of the blocks of this padded grid."""
@@ -360,7 +376,9 @@ class Frame:
         return None if self.split is None else self.split.axis
 
     def along_split(self, region: Sequence[slice]) -> Region:
-        """A region of this block that takes in all of it along the split axis."""
+        """A region of this block that takes in all of it along the split axis, but for the margin."""
+        r = self.reach
         return tuple(
-            slice(0, n) if a == self.split_axis else s for a, (s, n) in enumerate(zip(region, self.shape, strict=True))
+            slice(r, n - r) if a == self.split_axis else s
+            for a, (s, n) in enumerate(zip(region, self.shape, strict=True))
         )

@@ -48,7 +48,7 @@ def couple(position: Array, frame: Frame, lattice: Lattice, field: Field, volume
         volumes: of the first rows, as parts of a cell's, by which the weights are to be divided: for sources.
 
     Returns:
-        Indices into the padded grid. Nodes that fall off the padded grid have weight zero.
+        Indices into the padded grid. Nodes that fall off it, or into its margin, have weight zero.
     """
     scaled = position / jnp.asarray(frame.grid.spacing, position.dtype)
     if lattice is not None:
@@ -85,7 +85,7 @@ def couple(position: Array, frame: Frame, lattice: Lattice, field: Field, volume
     product = jnp.ones_like(weight[0][:, :1])
     for w, k in zip(weight, combinations.T, strict=True):
         product = product * w[:, k]
-    return shift(Coupling(place, product), [-lo for lo, _ in frame.pads], frame.shape)
+    return shift(Coupling(place, product), [-s.start for s in frame.model], frame.shape, frame.reach)
 
 
 @lru_cache
@@ -109,10 +109,13 @@ def _folds(odd: bool, half: bool) -> np.ndarray:
     return out
 
 
-def shift(coupling: Coupling, origin: Sequence[int | Array], shape: tuple[int, ...]) -> Coupling:
-    """The same coupling on another window: node `origin` becomes node 0; nodes outside `shape` lose their weight."""
+def shift(coupling: Coupling, origin: Sequence[int | Array], shape: tuple[int, ...], margin: int) -> Coupling:
+    """The same coupling on another window: node `origin` becomes node 0; nodes outside `shape` or in its margin lose
+    their weight.
+    """
     index = tuple(i - o for i, o in zip(coupling.place, origin, strict=True))
-    inside = jnp.stack([(i >= 0) & (i < n) for i, n in zip(index, shape, strict=True)]).all(axis=0)
+    inside = [(i >= margin) & (i < n - margin) for i, n in zip(index, shape, strict=True)]
+    inside = jnp.stack(inside).all(axis=0)
     return Coupling(tuple(jnp.where(inside, i, 0) for i in index), jnp.where(inside, coupling.weight, 0.0))
 
 

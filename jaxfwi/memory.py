@@ -17,7 +17,7 @@ from jaxfwi import ring
 from jaxfwi.checks import whole
 from jaxfwi.equations.base import State
 from jaxfwi.linear import alike, linear_operator
-from jaxfwi.propagation import Inputs, Places, Propagation
+from jaxfwi.propagation import Inputs, Places, Propagation, before_it_moves
 
 __all__ = ["BoundarySaving", "Checkpointing", "FullStorage", "MemoryStrategy", "segment"]
 
@@ -170,16 +170,18 @@ class _Rebuild:
         p = self.propagation
 
         def step(state, wavelet):
-            samples = p.samples(places, state)
+            samples, state = before_it_moves(p.samples(places, state), state)
             source = p.source(places, inputs, wavelet)
             kept = []
             for stage in p.stages:
-                kept.append(ring.pack(p.window.ring(stage, state), self.strategy.dtype, self.strategy.host))
+                record = ring.pack(p.window.ring(stage, state), self.strategy.dtype, self.strategy.host)
+                record, state = before_it_moves(record, state)
+                kept.append(record)
                 state = stage.forward(inputs.coefficients, state, p.frame.derivative, source)
             return state, (p.data(inputs, samples), kept, samples if p.interpolates(inputs) else None)
 
         final, (data, rings, samples) = _loop(p, step, p.initial(inputs), inputs.wavelet)
-        return data, _Record(p.window.crop(final), rings, samples)
+        return data, _Record(p.window.known(final), rings, samples)
 
     def tangent(self, primal: tuple, tangents: Inputs) -> Array:
         """The derivative of the data: forward mode needs nothing of the record."""
@@ -208,6 +210,7 @@ class _Rebuild:
                 state = window.fill(stage, window.backward(stage, near, state, wavelet), known)
                 _, pull = jax.vjp(window.forward(stage, near, state, wavelet), near.coefficients)
                 coefficients = jax.tree.map(jnp.add, coefficients, pull(window.crop(adjoint))[0])
+                coefficients, adjoint = before_it_moves(coefficients, adjoint)
 
                 def of_the_rest(state, wavelet, weight, stage=stage):
                     source = p.source(places, inputs._replace(source_weight=weight), wavelet)

@@ -8,7 +8,7 @@ Everything static about a shot is in `Propagation`, which is hashable; everythin
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -116,7 +116,8 @@ class Propagation:
 
     def advance(self, places: Places, inputs: Inputs, state: State, wavelet: tuple[Array, ...]) -> tuple[State, Array]:
         """The state one step later and the data sample at the time of the given state: data[n] is at ``n dt``."""
-        return self.step(places, inputs, state, wavelet), self.data(inputs, self.samples(places, state))
+        samples, state = before_it_moves(self.samples(places, state), state)
+        return self.step(places, inputs, state, wavelet), self.data(inputs, samples)
 
     def source(self, places: Places, inputs: Inputs, wavelet: tuple[Array, ...]) -> Source:
         """The sources at one time step, on the padded grid."""
@@ -160,6 +161,13 @@ def _combined(factors: dict[str, float], values: dict[str, Array]) -> Array:
     return sum(terms[1:], start=terms[0])
 
 
+def before_it_moves(read: Any, state: Any) -> tuple[Any, Any]:
+    """What is read of a state, and the state: read before anything is written over it, or the compiler would keep a
+    copy for the reader.
+    """
+    return jax.lax.optimization_barrier((read, state))
+
+
 class Near(NamedTuple):
     """The inputs that act on the window."""
 
@@ -170,7 +178,7 @@ class Near(NamedTuple):
 @dataclass(frozen=True)
 class Window:
     """The part of the padded grid where boundary saving knows the state: the model and a ring of the stencil's reach
-    just outside it.
+    just outside it; around them lies a margin, as around the padded grid.
 
     The model is rebuilt by the undamped scheme, the ring is filled from the record. If the absorber's material is
     differentiated, the window is the whole padded grid, the ring all of its layers, and the record includes their
@@ -189,7 +197,7 @@ class Window:
 
     @property
     def margins(self) -> tuple[tuple[int, ...], ...]:
-        """Cells of the window outside the model, per axis and side."""
+        """Cells of the window outside the model, per axis and side, but for the outer margin."""
         frame = self.propagation.frame
         return tuple(
             tuple(p if self.whole or axis == frame.split_axis else min(p, frame.reach) for p in pad)
@@ -201,8 +209,8 @@ class Window:
         """The window in the padded grid."""
         frame = self.propagation.frame
         return tuple(
-            slice(p - m, p + n + m_far)
-            for n, (p, _), (m, m_far) in zip(frame.grid.shape, frame.pads, self.margins, strict=True)
+            slice(s.start - lo - frame.reach, s.stop + hi + frame.reach)
+            for s, (lo, hi) in zip(frame.model, self.margins, strict=True)
         )
 
     @property
@@ -220,31 +228,33 @@ class Window:
 
     def regions(self, ring: Ring, margins: tuple[tuple[int, ...], ...]) -> list[tuple[bool, Region]]:
         """The two sides of a ring, or what there is of them, whether it is the far one and where it lies in an array
-        with the given margins around the model.
+        with the given cells and the outer margin around the model.
 
         Stencils along the axes never look at corners: these belong to a ring only if the window is whole.
         """
         frame = self.propagation.frame
-        shape = frame.grid.shape
+        shape, r = frame.grid.shape, frame.reach
         fields = self.propagation.equation.fields(len(shape))
         half = fields[ring.name].half if ring.name in fields else (False,) * len(shape)
-        full = [slice(0, n + lo + hi) for n, (lo, hi) in zip(shape, margins, strict=True)]
+        full = [slice(r, r + n + lo + hi) for n, (lo, hi) in zip(shape, margins, strict=True)]
+        model = [slice(r + lo, r + lo + n) for n, (lo, _) in zip(shape, margins, strict=True)]
         if self.whole:
-            owned = [slice(lo, lo + n - h) for n, (lo, _), h in zip(shape, margins, half, strict=True)]
+            owned = [slice(s.start, s.stop - h) for s, h in zip(model, half, strict=True)]
             # corners belong to one of their rings: along a split axis to another axis', which every block has
             order = sorted(range(len(shape)), key=lambda axis: (axis == frame.split_axis, axis))
             later = order[order.index(ring.axis) :]
             across = [full[axis] if axis in later else owned[axis] for axis in range(len(shape))]
-            sides = (slice(0, owned[ring.axis].start), slice(owned[ring.axis].stop, full[ring.axis].stop))
-        else:
-            across = [slice(lo, lo + n) for n, (lo, _) in zip(shape, margins, strict=True)]
-            (near, far), model = frame.widths[ring.axis], across[ring.axis]
-            end = model.stop - half[ring.axis]
             sides = (
-                slice(model.start - (ring.near if near else 0), model.start),
+                slice(full[ring.axis].start, owned[ring.axis].start),
+                slice(owned[ring.axis].stop, full[ring.axis].stop),
+            )
+        else:
+            (near, far), across = frame.widths[ring.axis], frame.along_split(model)
+            start, end = model[ring.axis].start, model[ring.axis].stop - half[ring.axis]
+            sides = (
+                slice(start - (ring.near if near else 0), start),
                 slice(end, end + (ring.far if far else 0)),
             )
-            across = frame.along_split(across)
         return [
             (bool(far), tuple(side if a == ring.axis else s for a, s in enumerate(across)))
             for far, side in enumerate(sides)
@@ -259,19 +269,28 @@ class Window:
         return jnp.where(split.outermost(far), piece, otherwise)
 
     def crop(self, state: State) -> State:
-        """The waves on the window, or their cotangents (which in the ring meet a step that is wrong there: `uncrop`
-        drops what comes of it).
+        """Cotangents of the waves on the window. In its ring they meet a step that is wrong there: `uncrop` drops what
+        comes of it.
         """
         return State({name: x[self.box] for name, x in state.waves.items()}, state.memory if self.whole else {})
+
+    def known(self, state: State) -> State:
+        """What is known of a state: the waves on the window, zero in its margin."""
+        return self.crop(state)._replace(waves=self._on_window(state.waves))
+
+    def _on_window(self, padded: dict[str, Array]) -> dict[str, Array]:
+        r = self.propagation.frame.reach
+        inner = tuple(slice(s.start + r, s.stop - r) for s in self.box)
+        return {name: jnp.pad(x[inner], r) for name, x in padded.items()}
 
     def crop_inputs(self, places: Places, inputs: Inputs) -> Near:
         """Coefficients and sources on the window."""
         origin, shape = [s.start for s in self.box], tuple(s.stop - s.start for s in self.box)
         source = {
-            name: shift(Coupling(place, inputs.source_weight[name]), origin, shape)
+            name: shift(Coupling(place, inputs.source_weight[name]), origin, shape, self.propagation.frame.reach)
             for name, place in places.source.items()
         }
-        return Near({name: x[self.box] for name, x in inputs.coefficients.items()}, source)
+        return Near(self._on_window(inputs.coefficients), source)
 
     def uncrop(self, cropped: dict[str, Array], like: dict[str, Array]) -> dict[str, Array]:
         """Cotangents of coefficients on the padded grid: the window's where they are right, zero elsewhere.

@@ -23,7 +23,7 @@ from jaxfwi.linear import alike
 from jaxfwi.memory import BoundarySaving, MemoryStrategy
 from jaxfwi.propagation import Inputs, Places, Propagation
 from jaxfwi.split import Split
-from jaxfwi.stencils import extend
+from jaxfwi.stencils import extend, section
 from jaxfwi.surface import surface
 from jaxfwi.survey import Survey
 
@@ -304,9 +304,9 @@ def set_up(
         }
         if split is None:
             return out
-        shape = propagation.frame.shape
-        origin = [split.index * n if axis == split.axis else 0 for axis, n in enumerate(shape)]
-        return {f: shift(c, origin, shape) for f, c in out.items()}
+        shape, margin = propagation.frame.shape, frame.reach
+        origin = [split.index * (n - 2 * margin) if axis == split.axis else 0 for axis, n in enumerate(shape)]
+        return {f: shift(c, origin, shape, margin) for f, c in out.items()}
 
     source = coupled(shot.source, shot.source_lattice, map(equation.driven(grid.ndim).get, source_fields), True)
     receiver = coupled(
@@ -315,6 +315,8 @@ def set_up(
     wavelet = shot.wavelet.astype(dtype)
     wavelets = [wavelet[..., i] if wavelet.ndim == 3 else wavelet for i in range(len(source_fields))]
     wavelets = [half_a_step_on(w) if f[0].driven_at else w for w, f in zip(wavelets, driven, strict=True)]
+    if split is not None:
+        coefficients = {name: extend(x, split.axis, frame.reach, frame.reach) for name, x in coefficients.items()}
     more = 2 if _early(propagation).any() else 0  # steps, for what is recorded half a step before the last samples
     inputs = Inputs(
         coefficients,
@@ -357,20 +359,22 @@ def coefficients_of(simulator: Simulator, model: WaveEquation, split: Split | No
     """The equation's coefficients on the padded grid, the model's edge copied outwards; what depends on that copy is
     held fixed unless the absorber is differentiated.
 
-    With a `split` they are those of the whole grid still, made longer along the axis by zeros until the blocks are
-    equal.
+    With a `split` they are those of the whole grid still, along the axis without the margin, which each block gets for
+    itself, and made longer there by zeros until the blocks are equal.
     """
     propagation = _propagation(simulator, type(model), None)
     frame, dtype = propagation.frame, jnp.result_type(*jax.tree.leaves(model))
     padded = jax.tree.map(lambda x: jnp.pad(x.astype(dtype), frame.pads, mode="edge"), model)
     coefficients = padded.coefficients(frame.grid.dt, frame.free_surface)
+    coefficients = {name: jnp.pad(x, frame.reach) for name, x in coefficients.items()}
     if not propagation.differentiate_absorber:
         for name, x in coefficients.items():
             owned = propagation.owned_coefficients(name)
             coefficients[name] = jax.lax.stop_gradient(x).at[owned].set(x[owned])
     if split is not None:
-        *_, spare = frame.room(split)
-        coefficients = {name: extend(x, split.axis, 0, spare) for name, x in coefficients.items()}
+        axis, (_, _, spare) = split.axis, frame.room(split)
+        first, cells = frame.reach, frame.shape[axis] - 2 * frame.reach
+        coefficients = {n: extend(section(x, axis, first, cells), axis, 0, spare) for n, x in coefficients.items()}
     return coefficients
 
 
@@ -409,7 +413,7 @@ def split_of(simulator: Simulator, domains: int | Sequence[int], name: str = "do
     if axis == 0 and simulator.free_surface:
         other = "a horizontal axis" if ndim > 1 else "the shots over devices"
         raise ValueError(f"domains = {domains} cuts the axis of the free surface: cut {other} instead.")
-    frame = _frame(simulator)
+    grid, frame = simulator.grid, _frame(simulator)
 
     def fits(n):
         length, needed, _ = frame.room(Split(axis, n, name))
@@ -418,8 +422,9 @@ def split_of(simulator: Simulator, domains: int | Sequence[int], name: str = "do
     if not fits(split.parts):
         length, needed, _ = frame.room(split)
         most = next((n for n in range(split.parts - 1, 1, -1) if fits(n)), 1)
+        cells = grid.shape[axis] + sum(frame.pads[axis])
         raise ValueError(
-            f"domains = {domains} leaves blocks of {length} cells along axis {axis}, of {frame.shape[axis]} with the "
+            f"domains = {domains} leaves blocks of {length} cells along axis {axis}, of {cells} with the "
             f"absorbing layers; each needs {needed}, for the layers of both sides and the stencil's reach. At most "
             f"{most} fit: cut less, another axis, or lower the absorber's width."
         )

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from jax import Array, lax
 from jax.sharding import PartitionSpec
 
-__all__ = ["Split", "pad"]
+__all__ = ["Split", "with_neighbours"]
 
 
 @dataclass(frozen=True)
@@ -46,16 +46,16 @@ class Split:
         return lax.psum(x, self.name)
 
 
-def pad(u: Array, reach: int, split: Split | None) -> Array:
-    """`u` with `reach` cells around it on every side: zeros, but along a split axis the edges of the blocks beside it.
+def with_neighbours(u: Array, margin: int, split: Split | None) -> Array:
+    """`u`, whose margin along a split axis holds the edges of the blocks beside it instead of zeros.
 
-    Globally it is plain padding with zeros, so that what is symmetric or antisymmetric on the whole grid stays so.
+    Globally nothing changes, so that what is symmetric or antisymmetric on the whole grid stays so.
     """
     if split is None:
-        return jnp.pad(u, reach)
+        return u
     axis, n = split.axis, u.shape[split.axis]
     upwards = [(i, i + 1) for i in range(split.parts - 1)]  # a device that nobody sends to gets zeros
-    near = lax.ppermute(lax.slice_in_dim(u, n - reach, n, axis=axis), split.name, upwards)
-    far = lax.ppermute(lax.slice_in_dim(u, 0, reach, axis=axis), split.name, [(j, i) for i, j in upwards])
-    wide = jnp.concatenate([near, u, far], axis)
-    return jnp.pad(wide, [(0, 0) if a == axis else (reach, reach) for a in range(u.ndim)])
+    near = lax.ppermute(lax.slice_in_dim(u, n - 2 * margin, n - margin, axis=axis), split.name, upwards)
+    downwards = [(j, i) for i, j in upwards]
+    far = lax.ppermute(lax.slice_in_dim(u, margin, 2 * margin, axis=axis), split.name, downwards)
+    return jnp.concatenate([near, lax.slice_in_dim(u, margin, n - margin, axis=axis), far], axis)

@@ -1,8 +1,11 @@
 """Finite-difference coefficients and the plain derivatives, centred and staggered, any even order, any dimension.
 
-Fields are taken to be zero outside their array. With that, a centred second derivative is its own transpose, a centred
-first derivative is minus its own, and of the two staggered first derivatives, from nodes to half-way and back, each is
-minus the other's: the facts on which every hand-given transpose in the package rests.
+Fields are taken to be zero outside the cells that take part. With that, a centred second derivative is its own
+transpose, a centred first derivative is minus its own, and of the two staggered first derivatives, from nodes to
+half-way and back, each is minus the other's: the facts on which every hand-given transpose in the package rests.
+
+So that no pass needs a copy of a field with zeros around it, fields have a margin of cells that stay zero, as wide as
+the stencil's reach. Derivatives give what lies inside it.
 """
 
 import math
@@ -149,7 +152,11 @@ class _Place:
 
     def add(self, _, operands):
         def in_place(u, patch):
-            return lax.dynamic_update_slice(u, part(u, self.start, self.shape) + patch, self.start)
+            new = part(u, self.start, self.shape) + patch
+            if 6 * self.shape[-1] < u.shape[-1]:
+                # XLA, in one kernel, goes through the whole of every row: for short patches two kernels are faster
+                new = lax.optimization_barrier(new)
+            return lax.optimization_barrier(lax.dynamic_update_slice(u, new, self.start))
 
         def dense(u, patch):
             return u + _among(u.shape, self.start, patch)
@@ -196,11 +203,11 @@ def difference(u: Array, axis: int, coefficients: Sequence[float]) -> Array:
     return jnp.asarray(out)
 
 
-def staggered(padded: Array, axis: int, order: int, spacing: float, to_half: bool) -> Array:
+def staggered(u: Array, axis: int, order: int, spacing: float, to_half: bool) -> Array:
     """The first derivative along `axis`, from nodes to half-way between them or back: one dense pass.
 
-    The value half-way between nodes i and i + 1 has index i. ``padded`` is the field with `order` / 2 zeros around it
-    on every side.
+    The value half-way between nodes i and i + 1 has index i. The output is shorter than `u` by `order` / 2 cells at
+    both ends.
 
     >>> staggered(jnp.array([0.0, 2.0, 5.0, 5.0, 0.0]), 0, 2, 1.0, to_half=True).tolist()
     [3.0, 0.0, -5.0]
@@ -209,39 +216,30 @@ def staggered(padded: Array, axis: int, order: int, spacing: float, to_half: boo
     """
     d = staggered_derivative(order)
     r, first = len(d), 0 if to_half else -1
-    starts = [r] * padded.ndim
-    shape = [n - 2 * r for n in padded.shape]
-
-    def shifted(k):
-        begin = [s + k if a == axis else s for a, s in enumerate(starts)]
-        return lax.slice(padded, begin, [b + n for b, n in zip(begin, shape, strict=True)])
-
+    n = u.shape[axis] - 2 * r
     out = 0.0
     for k, c in enumerate(d, start=1):
-        out = out + c / spacing * (shifted(first + k) - shifted(first + 1 - k))
+        out = out + c / spacing * (section(u, axis, r + first + k, n) - section(u, axis, r + first + 1 - k, n))
     return jnp.asarray(out)
 
 
-def laplacian(u: Array, order: int, spacing: Sequence[float], padded: Array | None = None) -> Array:
-    """The Laplacian of `u`, zero outside its array: one dense pass over all axes. Symmetric: it is its own transpose.
+def laplacian(u: Array, order: int, spacing: Sequence[float]) -> Array:
+    """The Laplacian: one dense pass over all axes. The output is shorter than `u` by `order` / 2 cells on every side.
 
-    ``padded`` is the field with cells around it, `order` / 2 or more on every side, where they are at hand or others
-    than zeros.
-
-    >>> laplacian(jnp.array([0.0, 1.0, 0.0]), 2, (1.0,)).tolist()
+    >>> laplacian(jnp.array([0.0, 0.0, 1.0, 0.0, 0.0]), 2, (1.0,)).tolist()
     [1.0, -2.0, 1.0]
     """
     c = second_derivative(order)
-    padded = jnp.pad(u, len(c) - 1) if padded is None else padded
-    halo = (padded.shape[0] - u.shape[0]) // 2
+    r = len(c) - 1
+    shape = [n - 2 * r for n in u.shape]
     weights = [1.0 / h**2 for h in spacing]
 
     def shifted(axis, k):
-        starts = [halo + (k if a == axis else 0) for a in range(u.ndim)]
-        return lax.slice(padded, starts, [s + n for s, n in zip(starts, u.shape, strict=True)])
+        begin = [r + k if a == axis else r for a in range(u.ndim)]
+        return lax.slice(u, begin, [b + n for b, n in zip(begin, shape, strict=True)])
 
-    out = c[0] * sum(weights) * u
-    for k in range(1, len(c)):
+    out = c[0] * sum(weights) * shifted(0, 0)
+    for k in range(1, r + 1):
         for axis, weight in enumerate(weights):
             out = out + c[k] * weight * (shifted(axis, k) + shifted(axis, -k))
     return out

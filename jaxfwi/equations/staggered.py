@@ -14,10 +14,10 @@ import numpy as np
 from jax import Array
 
 from jaxfwi import stencils
-from jaxfwi.absorber import Derivative, Slab
+from jaxfwi.absorber import Derivative, Slab, first_row
 from jaxfwi.equations.base import Field, Ring, Stage, State, WaveEquation
 from jaxfwi.linear import linear_operator
-from jaxfwi.split import Split, pad
+from jaxfwi.split import Split, with_neighbours
 from jaxfwi.surface import surface
 
 __all__ = [
@@ -203,13 +203,17 @@ def _moved(equation: type[Staggered], table: Table, direction: float) -> Callabl
 
 def _kept(derivative: Derivative, field: Array, half: tuple[bool, ...], share: float) -> Array:
     """What a step leaves of a field in the layer, if waves lose something in all directions there."""
+    left: dict[int, Array] = {}  # along each axis
     for slab in derivative.slabs if share else ():
         profile = (slab.half if half[slab.axis] else slab.nodes).loss
         loss = np.zeros(field.shape[slab.axis])
         start = slab.start(field.shape, 0, half[slab.axis])[slab.axis]
         loss[start : start + slab.width] = profile[::-1] if slab.far else profile
         shape = [-1 if axis == slab.axis else 1 for axis in range(field.ndim)]
-        field = field * slab.here(jnp.asarray(np.exp(-share * loss).reshape(shape), field.dtype), 1.0)
+        kept = slab.here(jnp.asarray(np.exp(-share * loss).reshape(shape), field.dtype), 1.0)
+        left[slab.axis] = left[slab.axis] * kept if slab.axis in left else kept
+    for kept in left.values():
+        field = field * kept
     return field
 
 
@@ -227,7 +231,9 @@ class Rates:
     def memory(self, field: Array) -> dict[str, tuple[Array, ...]]:
         """Memory variables at rest."""
         return {
-            _key((name, axis)): tuple(stencils.section(field, axis, 0, slab.width) for slab in self._slabs(axis))
+            _key((name, axis)): tuple(
+                stencils.part(field, slab.start(field.shape, 0), slab.shape(field.shape)) for slab in self._slabs(axis)
+            )
             for name, axis, _ in self.reads
         }
 
@@ -235,7 +241,7 @@ class Rates:
         """Where the patches of a derivative begin."""
         axis = d[1]
         to_half = not next(f for n, a, f in self.reads if (n, a) == d).half[axis]
-        first = [(0,) * len(shape)] if self._at_surface(axis) else []
+        first = [first_row(self.derivative.order // 2, len(shape))] if self._at_surface(axis) else []
         return first + [slab.start(shape, 0, to_half) for slab in self._slabs(axis)]
 
     def __call__(self, waves: dict[str, Array], memory: dict[str, Any]) -> tuple[dict, dict, dict]:
@@ -246,24 +252,21 @@ class Rates:
     def _apply(self, _, operands):
         waves, memory = operands
         order, reach = self.derivative.order, self.derivative.order // 2
-        padded = {
-            name: pad(u, reach, self._split(*(a for n, a, _ in self.reads if n == name))) for name, u in waves.items()
-        }
         dense, patches, new = {}, {}, {}
         for name, axis, field in self.reads:
-            key, u, to_half = _key((name, axis)), waves[name], not field.half[axis]
+            key, to_half = _key((name, axis)), not field.half[axis]
+            u = with_neighbours(waves[name], reach, self._split(axis))
             h = self.derivative.spacing[axis]
-            dense[key] = stencils.staggered(padded[name], axis, order, h, to_half)
+            dense[key] = stencils.extend(stencils.staggered(u, axis, order, h, to_half), axis, reach, reach)
             patches[key], psis = [], []
             if self._at_surface(axis):
                 change = self._change(field, u.dtype)
-                patches[key].append(_rows(change, stencils.section(u, 0, 0, change.shape[1])))
+                patches[key].append(_rows(change, stencils.section(u, 0, reach, change.shape[1])))
             for slab, psi in zip(self._slabs(axis), memory[key], strict=True):
                 a, b = slab.recursion(u.ndim, u.dtype, to_half)
-                start = slab.start(u.shape, 0, to_half)
-                shape = tuple(slab.width + 2 * reach if i == axis else n + 2 * reach for i, n in enumerate(u.shape))
-                near = stencils.staggered(stencils.part(padded[name], start, shape), axis, order, h, to_half)
-                psi = b * psi + a * near
+                first = slab.start(u.shape, 0, to_half)[axis] - reach
+                near = stencils.section(u, axis, first, slab.width + 2 * reach)
+                psi = b * psi + a * stencils.staggered(near, axis, order, h, to_half)
                 patches[key].append(psi)
                 psis.append(psi)
             new[key] = tuple(psis)
@@ -278,11 +281,13 @@ class Rates:
         for name, axis, field in self.reads:
             key, to_half = _key((name, axis)), not field.half[axis]
             h = self.derivative.spacing[axis]
-            pulled = -stencils.staggered(pad(dense[key], reach, self._split(axis)), axis, order, h, not to_half)
+            wide = with_neighbours(stencils.apart(dense[key]), reach, self._split(axis))
+            pulled = -stencils.extend(stencils.staggered(wide, axis, order, h, not to_half), axis, reach, reach)
             waves[name] = waves[name] + pulled if name in waves else pulled
             rest, psis = list(patches[key]), []
             if self._at_surface(axis):
-                later.append((name, (0,) * pulled.ndim, _rows(self._change(field, pulled.dtype).T, rest.pop(0))))
+                change = self._change(field, pulled.dtype)
+                later.append((name, first_row(reach, pulled.ndim), _rows(change.T, rest.pop(0))))
             for slab, patch, psi in zip(self._slabs(axis), rest, memory[key], strict=True):
                 a, b = slab.recursion(pulled.ndim, pulled.dtype, to_half)
                 psi = psi + patch
@@ -296,20 +301,21 @@ class Rates:
     def _pulled_from(self, slab: Slab, values: Array, to_half: bool, shape: tuple[int, ...]):
         """Minus the opposite derivative of values in a slab that are zero outside it, and where it begins."""
         order, reach, axis = self.derivative.order, self.derivative.order // 2, slab.axis
-        start = slab.start(shape, 0, to_half)[axis]
-        before, after = min(reach, start), min(reach, shape[axis] - start - slab.width)
-        wide = [(reach, reach)] * values.ndim
-        wide[axis] = (reach + before, reach + after)
-        pulled = -stencils.staggered(jnp.pad(values, wide), axis, order, self.derivative.spacing[axis], not to_half)
-        return tuple(start - before if i == axis else 0 for i in range(values.ndim)), pulled
+        start = list(slab.start(shape, 0, to_half))
+        before = min(reach, start[axis] - reach)
+        after = min(reach, shape[axis] - reach - start[axis] - slab.width)
+        start[axis] -= before
+        wide = stencils.extend(values, axis, reach + before, reach + after)
+        pulled = -stencils.staggered(wide, axis, order, self.derivative.spacing[axis], not to_half)
+        return tuple(start), pulled
 
     def _slabs(self, axis: int) -> list[Slab]:
         return [slab for slab in self.derivative.slabs if slab.axis == axis]
 
-    def _split(self, *axes: int) -> Split | None:
-        """The split, if derivatives along these axes look across it."""
+    def _split(self, axis: int) -> Split | None:
+        """The split, if derivatives along this axis look across it."""
         split = self.derivative.split
-        return split if split is not None and split.axis in axes else None
+        return split if split is not None and split.axis == axis else None
 
     def _at_surface(self, axis: int) -> bool:
         return self.derivative.free_surface and axis == 0
