@@ -62,6 +62,11 @@ def laplacian(u: Array, block: int, warps: int, interpret: bool = False) -> Arra
     return run(u.reshape(-1)).reshape(u.shape)
 
 
+def in_a_margin(u: Array, spacing: tuple[float, ...]) -> Array:
+    """As the package computes it: inside a margin of zeros."""
+    return jnp.pad(stencils.laplacian(u, ORDER, spacing), ORDER // 2)
+
+
 def seconds_of_step(laplacian_of, shots: int | None, shape: tuple[int, ...], steps: int = 200) -> float:
     """Median of several runs."""
     rng = np.random.default_rng(0)
@@ -89,7 +94,7 @@ def main() -> None:
         raise common.UserError("kernel.py needs a GPU and jax with CUDA; jax has found none.")
     moved, rows = bandwidth.of_gpu(), []
     for shots, shape in CASES:
-        ways = {"XLA": functools.partial(stencils.laplacian, order=ORDER, spacing=(1.0,) * len(shape))}
+        ways = {"XLA": functools.partial(in_a_margin, spacing=(1.0,) * len(shape))}
         ways |= {f"Pallas, {b} cells, {w} warps": functools.partial(laplacian, block=b, warps=w) for b, w in BLOCKS}
         for name, way in ways.items():
             seconds = seconds_of_step(way, shots, shape)

@@ -99,7 +99,12 @@ class WaveEquation(eqx.Module):
         return {name: {name: 1.0} for name in cls.fields(ndim)}
 
     def coefficients(self, dt: float, free_surface: bool) -> dict[str, Array]:
-        """What the stages multiply by, computed once a shot: arrays of the padded grid's shape."""
+        """What the stages multiply by, computed once a shot: arrays of the parameters' shape, that of the padded grid
+        without its margin.
+
+        In the margin, which the engine adds, they are zero, and so fields stay zero: stages multiply by coefficients,
+        and never divide by one.
+        """
         raise NotImplementedError
 
     @classmethod
