@@ -133,16 +133,16 @@ class Slab:
         first = [n - inward if self.far else self.margin for n in shape]
         return tuple(first[a] if a == self.axis else 0 for a in range(len(shape)))
 
-    def shape(self, grid: Sequence[int], more: int = 0) -> tuple[int, ...]:
-        """Of the slab's cells, and some more across it, in a grid of this shape."""
-        return tuple(self.width + more if a == self.axis else n for a, n in enumerate(grid))
+    def cells(self, shape: Sequence[int], more: int = 0) -> tuple[int, ...]:
+        """The shape of the slab's cells, and of some more across it, in a grid of this shape."""
+        return tuple(self.width + more if a == self.axis else n for a, n in enumerate(shape))
 
     def around(self, u: Array, inward: int, outward: int) -> Array:
         """The slab's cells and more on either side."""
         start = list(self.start(u.shape, inward))
         start[self.axis] -= 0 if self.far else outward
-        shape = self.shape(u.shape, inward + outward)
-        return lax.slice(u, start, [s + n for s, n in zip(start, shape, strict=True)])
+        cells = self.cells(u.shape, inward + outward)
+        return lax.slice(u, start, [s + n for s, n in zip(start, cells, strict=True)])
 
     def extend(self, x: Array, inward: int, outward: int) -> Array:
         """Zeros added on the model's side and on the outer side."""
@@ -166,7 +166,8 @@ def _slab(axis: int, far: bool, width: int, margin: int, cpml: CPML, spacing: fl
 class Derivative:
     """Space derivatives of a field, damped in its slabs. With no slabs it is the plain derivative of the interior.
 
-    Fields have a margin of zeros, `order` / 2 cells on every side.
+    Fields have a margin of zeros, `order` / 2 cells on every side, where derivatives are 0. Coefficients that multiply
+    them are to be 0 there too: then cotangents are, which the transposes build upon.
 
     Args:
         spacing: metres between nodes, per axis.
@@ -184,12 +185,12 @@ class Derivative:
 
     def memory(self, field: Array) -> tuple[tuple[Array, Array], ...]:
         """Memory variables at rest, of a field at rest: two a slab. They lie on the slab's cells and, so that stencils
-        need no copy with a margin, on some beside it, where they stay 0.
+        need no copy with a margin, on some beside it across the axis, where they stay 0.
         """
         r = self.order // 2
 
         def rest(slab, more):
-            return jnp.zeros(slab.shape(field.shape, more), field.dtype) + zero_of(field).astype(field.dtype)
+            return jnp.zeros(slab.cells(field.shape, more), field.dtype) + zero_of(field).astype(field.dtype)
 
         return tuple((rest(s, 3 * r), rest(s, r)) for s in self.slabs)
 
@@ -334,6 +335,11 @@ class Frame:
         return tuple(n + sum(pad) + 2 * self.reach for n, pad in zip(self.grid.shape, self.pads, strict=True))
 
     @property
+    def cells(self) -> tuple[int, ...]:
+        """Of these, those inside the margin."""
+        return tuple(n - 2 * self.reach for n in self.shape)
+
+    @property
     def model(self) -> Region:
         """The model's cells in the padded grid."""
         starts = (lo + self.reach for lo, _ in self.pads)
@@ -358,7 +364,7 @@ class Frame:
         """Cells of a block along a split axis but for its margin, those that it needs, and the spare ones of the last
         block.
         """
-        cells = self.shape[split.axis] - 2 * self.reach
+        cells = self.cells[split.axis]
         length = -(-cells // split.parts)
         spare = split.parts * length - cells
         return length, max(sum(self.pads[split.axis]) + spare + 1, self.reach), spare

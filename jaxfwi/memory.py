@@ -174,9 +174,8 @@ class _Rebuild:
             source = p.source(places, inputs, wavelet)
             kept = []
             for stage in p.stages:
-                record = ring.pack(p.window.ring(stage, state), self.strategy.dtype, self.strategy.host)
-                record, state = before_it_moves(record, state)
-                kept.append(record)
+                record, state = before_it_moves(p.window.ring(stage, state), state)
+                kept.append(ring.pack(record, self.strategy.dtype, self.strategy.host))
                 state = stage.forward(inputs.coefficients, state, p.frame.derivative, source)
             return state, (p.data(inputs, samples), kept, samples if p.interpolates(inputs) else None)
 

@@ -196,8 +196,8 @@ class Window:
         return self.propagation.differentiate_absorber
 
     @property
-    def margins(self) -> tuple[tuple[int, ...], ...]:
-        """Cells of the window outside the model, per axis and side, but for the outer margin."""
+    def pads(self) -> tuple[tuple[int, ...], ...]:
+        """Cells of the window around the model per axis and side but for the margin."""
         frame = self.propagation.frame
         return tuple(
             tuple(p if self.whole or axis == frame.split_axis else min(p, frame.reach) for p in pad)
@@ -210,7 +210,7 @@ class Window:
         frame = self.propagation.frame
         return tuple(
             slice(s.start - lo - frame.reach, s.stop + hi + frame.reach)
-            for s, (lo, hi) in zip(frame.model, self.margins, strict=True)
+            for s, (lo, hi) in zip(frame.model, self.pads, strict=True)
         )
 
     @property
@@ -226,9 +226,9 @@ class Window:
         names = dict.fromkeys(ring.name for ring in stage.ring)
         return [Ring(name, axis, 0, 0) for name in names for axis in range(self.propagation.frame.grid.ndim)]
 
-    def regions(self, ring: Ring, margins: tuple[tuple[int, ...], ...]) -> list[tuple[bool, Region]]:
+    def regions(self, ring: Ring, pads: tuple[tuple[int, ...], ...]) -> list[tuple[bool, Region]]:
         """The two sides of a ring, or what there is of them, whether it is the far one and where it lies in an array
-        with the given cells and the outer margin around the model.
+        with these cells and the margin around the model.
 
         Stencils along the axes never look at corners: these belong to a ring only if the window is whole.
         """
@@ -236,8 +236,8 @@ class Window:
         shape, r = frame.grid.shape, frame.reach
         fields = self.propagation.equation.fields(len(shape))
         half = fields[ring.name].half if ring.name in fields else (False,) * len(shape)
-        full = [slice(r, r + n + lo + hi) for n, (lo, hi) in zip(shape, margins, strict=True)]
-        model = [slice(r + lo, r + lo + n) for n, (lo, _) in zip(shape, margins, strict=True)]
+        full = [slice(r, r + n + lo + hi) for n, (lo, hi) in zip(shape, pads, strict=True)]
+        model = [slice(r + lo, r + lo + n) for n, (lo, _) in zip(shape, pads, strict=True)]
         if self.whole:
             owned = [slice(s.start, s.stop - h) for s, h in zip(model, half, strict=True)]
             # corners belong to one of their rings: along a split axis to another axis', which every block has
@@ -276,7 +276,7 @@ class Window:
 
     def known(self, state: State) -> State:
         """What is known of a state: the waves on the window, zero in its margin."""
-        return self.crop(state)._replace(waves=self._on_window(state.waves))
+        return State(self._on_window(state.waves), state.memory if self.whole else {})
 
     def _on_window(self, padded: dict[str, Array]) -> dict[str, Array]:
         r = self.propagation.frame.reach
@@ -330,7 +330,7 @@ class Window:
 
         waves = dict(state.waves)
         for ring in self.rings(stage):
-            for far, region in self.regions(ring, self.margins):
+            for far, region in self.regions(ring, self.pads):
                 start, shape = [s.start for s in region], tuple(s.stop - s.start for s in region)
                 rebuilt = part(waves[ring.name], start, shape)
                 piece = self.on_its_block(ring, far, take(shape), rebuilt)

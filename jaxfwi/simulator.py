@@ -304,9 +304,9 @@ def set_up(
         }
         if split is None:
             return out
-        shape, margin = propagation.frame.shape, frame.reach
-        origin = [split.index * (n - 2 * margin) if axis == split.axis else 0 for axis, n in enumerate(shape)]
-        return {f: shift(c, origin, shape, margin) for f, c in out.items()}
+        block = propagation.frame
+        origin = [split.index * n if axis == split.axis else 0 for axis, n in enumerate(block.cells)]
+        return {f: shift(c, origin, block.shape, block.reach) for f, c in out.items()}
 
     source = coupled(shot.source, shot.source_lattice, map(equation.driven(grid.ndim).get, source_fields), True)
     receiver = coupled(
@@ -373,7 +373,7 @@ def coefficients_of(simulator: Simulator, model: WaveEquation, split: Split | No
             coefficients[name] = jax.lax.stop_gradient(x).at[owned].set(x[owned])
     if split is not None:
         axis, (_, _, spare) = split.axis, frame.room(split)
-        first, cells = frame.reach, frame.shape[axis] - 2 * frame.reach
+        first, cells = frame.reach, frame.cells[axis]
         coefficients = {n: extend(section(x, axis, first, cells), axis, 0, spare) for n, x in coefficients.items()}
     return coefficients
 
@@ -413,7 +413,7 @@ def split_of(simulator: Simulator, domains: int | Sequence[int], name: str = "do
     if axis == 0 and simulator.free_surface:
         other = "a horizontal axis" if ndim > 1 else "the shots over devices"
         raise ValueError(f"domains = {domains} cuts the axis of the free surface: cut {other} instead.")
-    grid, frame = simulator.grid, _frame(simulator)
+    frame = _frame(simulator)
 
     def fits(n):
         length, needed, _ = frame.room(Split(axis, n, name))
@@ -422,9 +422,8 @@ def split_of(simulator: Simulator, domains: int | Sequence[int], name: str = "do
     if not fits(split.parts):
         length, needed, _ = frame.room(split)
         most = next((n for n in range(split.parts - 1, 1, -1) if fits(n)), 1)
-        cells = grid.shape[axis] + sum(frame.pads[axis])
         raise ValueError(
-            f"domains = {domains} leaves blocks of {length} cells along axis {axis}, of {cells} with the "
+            f"domains = {domains} leaves blocks of {length} cells along axis {axis}, of {frame.cells[axis]} with the "
             f"absorbing layers; each needs {needed}, for the layers of both sides and the stencil's reach. At most "
             f"{most} fit: cut less, another axis, or lower the absorber's width."
         )

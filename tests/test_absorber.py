@@ -1,13 +1,16 @@
 """The absorbing layers and the free surface."""
 
+import dataclasses
 import math
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from analytic import every_node, plain_cpml, relative, ricker, shoot, trace
 
 import jaxfwi as jf
+from jaxfwi.simulator import coefficients_of, set_up
 
 
 def reflected(speed, width, order):
@@ -192,3 +195,26 @@ def test_a_top_without_layer_is_a_free_surface_one_row_up_at_order_two():
     )
     error = relative(open_top, surface)
     assert error < 1e-13  # the same sums: measured 0
+
+
+@pytest.mark.parametrize(("order", "free_surface"), [(2, False), (4, True), (8, False)])
+@pytest.mark.parametrize("equation", [jf.Acoustic, jf.VariableDensityAcoustic, jf.Elastic])
+def test_fields_stay_zero_in_the_margin(equation, order, free_surface):
+    """All stencils read it. Sources between nodes at corners, with a layer and without one, would spread into it."""
+    speed = jnp.full((9, 11), 2000.0)
+    parameters = {"vp": speed, "vs": 0.5 * speed, "rho": speed}
+    model = equation(**{f.name: parameters[f.name] for f in dataclasses.fields(equation)})
+    grid = jf.Grid(speed.shape, 10.0, 1e-3, 40)
+    simulator = jf.Simulator(grid, order, jf.CPML(width=((2, 0), (0, 3))), free_surface)
+    corners = [[3.0, 2.0], [3.0, 98.0], [77.0, 2.0], [77.0, 98.0]]
+    shot = jf.Survey.from_arrays([corners], corners, jf.ricker(grid, 20.0))[0]
+    propagation, places, inputs = set_up(simulator, equation, coefficients_of(simulator, model), shot)
+    state, _ = jax.lax.scan(
+        lambda state, wavelet: (propagation.step(places, inputs, state, wavelet), None),
+        propagation.initial(inputs),
+        inputs.wavelet,
+    )
+    inside = (slice(order // 2, -(order // 2)),) * 2
+    for name, wave in state.waves.items():
+        assert wave[inside].any(), name
+        assert not wave.at[inside].set(0.0).any(), name

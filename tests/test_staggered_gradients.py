@@ -194,5 +194,5 @@ def test_memory_of_an_elastic_gradient():
     boundary = temporary_bytes(jf.BoundarySaving())
     ring = 2 * (4 + 3 + 3 + 4) * (173 + 561)
     # The ring, the data thrice (raw, at samples, residual), and the working set.
-    assert boundary < 4 * steps * (ring + 3 * 2 * 141) + 4 * 40 * 221 * 609
+    assert boundary < 4 * steps * (ring + 3 * 2 * 141) + 4 * 40 * 229 * 617
     assert boundary < temporary_bytes(jf.FullStorage()) / 15

@@ -231,9 +231,7 @@ class Rates:
     def memory(self, field: Array) -> dict[str, tuple[Array, ...]]:
         """Memory variables at rest."""
         return {
-            _key((name, axis)): tuple(
-                stencils.part(field, slab.start(field.shape, 0), slab.shape(field.shape)) for slab in self._slabs(axis)
-            )
+            _key((name, axis)): tuple(stencils.section(field, axis, 0, slab.width) for slab in self._slabs(axis))
             for name, axis, _ in self.reads
         }
 
