@@ -256,8 +256,8 @@ def test_elastic_energy_is_conserved_without_layers(order, free_surface):
     def energy(now, after):
         """``<v, rho v> + <stress, compliance stress half a step later>``, weighed by the rows' volumes."""
         inside = (slice(order // 2, -(order // 2)),) * 2
-        (v, t) = ({name: u[inside] for name, u in state.waves.items()} for state in (now, after))
-        s = v
+        v = s = {name: u[inside] for name, u in now.waves.items()}
+        t = {name: u[inside] for name, u in after.waves.items()}
         kinetic = sum(
             np.sum(w * inverse(c[f"buoyancy_{a}"]) * v[f"v{a}"] * v[f"v{a}"]) for a, w in (("z", half), ("x", node))
         )
