@@ -154,7 +154,7 @@ def _slab(axis: int, far: bool, width: int, margin: int, cpml: CPML, spacing: fl
     def recursion(depth):
         d = -1.5 * cpml.velocity * math.log(cpml.reflection) / (width * spacing) * depth**2
         alpha = math.pi * cpml.frequency * (1.0 - depth)
-        b = np.exp(-(d + alpha) * dt)
+        b = np.exp(-np.minimum((d + alpha) * dt, 25.0))  # 1e-11: nothing is left, but the transpose divides by it
         a = d / (d + alpha) * (b - 1.0)
         return Recursion(decay=tuple(b.tolist()), gain=tuple(a.tolist()), loss=tuple((d * dt).tolist()))
 
@@ -244,16 +244,19 @@ class Derivative:
             u = stencils.add_at(u, first_row(r, u.ndim), self._images(patches.pop(0)))
         old_memory = []
         for slab, patch, (psi, zeta) in zip(self.slabs, patches, memory, strict=True):
-            (a_psi, b_psi), (a_zeta, b_zeta), d1, d2 = self._local(slab, u)
+            (a_psi, b_psi), (a_zeta, b_zeta), d1, _ = self._local(slab, u)
             zeta = zeta + patch
-            inner = a_zeta * zeta
-            spread = stencils.apart(slab.extend(patch + inner, 2 * r, 2 * r))
-            psi = stencils.apart(psi - stencils.difference(spread, slab.axis, d1))
-            inner = stencils.apart(slab.extend(inner, r, r))
-            near = stencils.difference(inner, slab.axis, d2) - stencils.difference(a_psi * psi, slab.axis, d1)
-            u = stencils.add_at(u, slab.start(u.shape, r), lax.optimization_barrier(near))
-            old_memory.append((b_psi * psi, b_zeta * zeta))
-        return u, tuple(old_memory)
+            spread = stencils.apart(slab.extend(patch + a_zeta * zeta, 2 * r, 2 * r))
+            old_memory.append((b_psi * (psi - stencils.difference(spread, slab.axis, d1)), b_zeta * zeta))
+        # by themselves, and the rest from them: else XLA, on a GPU, computes them again at each stencil point
+        old_memory = lax.optimization_barrier(tuple(old_memory))
+        for slab, (psi, zeta) in zip(self.slabs, old_memory, strict=True):
+            of_psi, of_zeta, d1, d2 = self._local(slab, u)
+            inner = stencils.apart(slab.extend(_ratio(*of_zeta) * zeta, r, r))
+            near = stencils.difference(inner, slab.axis, d2)
+            near = near - stencils.difference(_ratio(*of_psi) * psi, slab.axis, d1)
+            u = stencils.add_at(u, slab.start(u.shape, r), stencils.apart(near))
+        return u, old_memory
 
     def _local(self, slab: Slab, u: Array):
         """A slab's recursion coefficients, of psi and of zeta, and the two stencils along its axis."""
@@ -281,6 +284,11 @@ class Derivative:
         c = [x / self.spacing[0] ** 2 for x in stencils.second_derivative(self.order)]
         rows = range(len(top))
         return jnp.stack([sum(-c[i + j] * top[j] for j in rows if i + j < len(c)) for i in rows])
+
+
+def _ratio(gain: Array, decay: Array) -> Array:
+    """Of the gain to the decay; 0 beyond the slab, where both are."""
+    return gain / jnp.where(decay == 0.0, 1.0, decay)
 
 
 def first_row(margin: int, ndim: int) -> tuple[int, ...]:

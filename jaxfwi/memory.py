@@ -200,6 +200,10 @@ class _Rebuild:
         at_rest = p.initial(inputs)
         stages = [(stage, window.ring(stage, at_rest)) for stage in p.stages]
 
+        def turned(adjoint):
+            # a step hands the cotangent of what it subtracts on with the other sign: kept so, it costs no pass
+            return State({n: -x if n in p.equation.subtracted else x for n, x in adjoint.waves.items()}, adjoint.memory)
+
         def step(carry, xs):
             state, adjoint, coefficients, source, receiver = carry
             wavelet, kept, samples, data = xs
@@ -208,7 +212,7 @@ class _Rebuild:
                 known = ring.unpack(record, like, self.strategy.host)
                 state = window.fill(stage, window.backward(stage, near, state, wavelet), known)
                 _, pull = jax.vjp(window.forward(stage, near, state, wavelet), near.coefficients)
-                coefficients = jax.tree.map(jnp.add, coefficients, pull(window.crop(adjoint))[0])
+                coefficients = jax.tree.map(jnp.add, coefficients, pull(window.crop(turned(adjoint)))[0])
                 coefficients, adjoint = before_it_moves(coefficients, adjoint)
 
                 def of_the_rest(state, wavelet, weight, stage=stage):
@@ -216,10 +220,11 @@ class _Rebuild:
                     return stage.forward(inputs.coefficients, state, p.frame.derivative, source)
 
                 _, pull = jax.vjp(of_the_rest, at_rest, wavelet, inputs.source_weight)
-                adjoint, *bars = pull(adjoint)
+                adjoint, *bars = pull(turned(adjoint))
+                adjoint = turned(adjoint)
                 wavelet_bar, source = jax.tree.map(jnp.add, (wavelet_bar, source), tuple(bars))
             _, pull = jax.vjp(lambda s: p.data(inputs, p.samples(places, s)), at_rest)
-            adjoint = jax.tree.map(jnp.add, adjoint, pull(data)[0])
+            adjoint = jax.tree.map(jnp.add, adjoint, turned(pull(data)[0]))
             if samples is not None:
                 _, pull = jax.vjp(lambda weight: p.data(inputs._replace(receiver_weight=weight), samples), receiver)
                 receiver = jax.tree.map(jnp.add, receiver, pull(data)[0])

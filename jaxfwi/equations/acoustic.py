@@ -31,6 +31,7 @@ class Acoustic(WaveEquation):
 
     default_fields: ClassVar = ("u",)
     time_levels: ClassVar = 2
+    subtracted: ClassVar = ("u_before",)
 
     @classmethod
     def fields(cls, ndim: int) -> dict[str, Field]:
