@@ -15,8 +15,9 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import Array
+from jax import Array, lax
 
+from jaxfwi import stencils
 from jaxfwi.absorber import Frame
 from jaxfwi.equations.base import Field
 
@@ -24,6 +25,7 @@ __all__ = ["Coupling", "couple", "inject", "nodes", "sample", "shift"]
 
 HALF_WIDTH = 4  # nodes on either side
 KAISER_SHAPE = 6.31  # for a half-width of 4, Hicks (2002)
+FEW = 4  # nodes, up to which a GPU rather asks at every cell of a dense pass whether it is one of them
 CONTINUED = 5  # rows below a free surface whose polynomial continues a field above it
 
 Lattice = tuple[float, ...] | None  # per axis 0 for points on nodes, 0.5 for points half-way; None for points anywhere
@@ -61,10 +63,10 @@ def couple(position: Array, frame: Frame, lattice: Lattice, field: Field, volume
             rows, per_node = jnp.round(x).astype(jnp.int32)[:, None], jnp.ones_like(x)[:, None]
         else:
             # between nodes; on a lattice half-way between two of them
-            lower = jax.lax.stop_gradient(jnp.floor(x) if lattice is None else jnp.round(x - 0.5))
+            lower = lax.stop_gradient(jnp.floor(x) if lattice is None else jnp.round(x - 0.5))
             offset = np.arange(1 - HALF_WIDTH, 1 + HALF_WIDTH)
             # the barrier keeps XLA from folding the series below where positions are constants, which takes it long
-            fraction = jax.lax.optimization_barrier(x - lower if lattice is None else jnp.full_like(x, 0.5))
+            fraction = lax.optimization_barrier(x - lower if lattice is None else jnp.full_like(x, 0.5))
             per_node = _windowed_sinc(fraction[:, None], offset)
             first = lower.astype(jnp.int32) + int(offset[0])
             if surface:
@@ -85,7 +87,7 @@ def couple(position: Array, frame: Frame, lattice: Lattice, field: Field, volume
     product = jnp.ones_like(weight[0][:, :1])
     for w, k in zip(weight, combinations.T, strict=True):
         product = product * w[:, k]
-    return shift(Coupling(place, product), [-s.start for s in frame.model], frame.shape, frame.reach)
+    return shift(Coupling(place, product), [-s.start for s in frame.model], frame.shape, frame.margins)
 
 
 @lru_cache
@@ -109,12 +111,14 @@ def _folds(odd: bool, half: bool) -> np.ndarray:
     return out
 
 
-def shift(coupling: Coupling, origin: Sequence[int | Array], shape: tuple[int, ...], margin: int) -> Coupling:
+def shift(
+    coupling: Coupling, origin: Sequence[int | Array], shape: Sequence[int], margins: Sequence[tuple[int, int]]
+) -> Coupling:
     """The same coupling on another window: node `origin` becomes node 0; nodes outside `shape` or in its margin lose
     their weight.
     """
     index = tuple(i - o for i, o in zip(coupling.place, origin, strict=True))
-    inside = [(i >= margin) & (i < n - margin) for i, n in zip(index, shape, strict=True)]
+    inside = [(i >= near) & (i < n - far) for i, n, (near, far) in zip(index, shape, margins, strict=True)]
     inside = jnp.stack(inside).all(axis=0)
     return Coupling(tuple(jnp.where(inside, i, 0) for i in index), jnp.where(inside, coupling.weight, 0.0))
 
@@ -133,9 +137,23 @@ def inject(field: Array, coupling: Coupling, amount: Array, scale: Array | float
     """`field` with ``scale * amount`` spread over the points' nodes; ``amount`` is ``(n,)``, ``scale`` a field or a
     number.
     """
-    scales = nodes(scale, coupling.place) if isinstance(scale, Array) else scale
-    spread = scales * coupling.weight * amount[:, None]
-    return field.at[coupling.place].add(spread, mode="promise_in_bounds")
+    spread = coupling.weight * amount[:, None]
+
+    def at_nodes(field, place, spread, scale):
+        scales = nodes(scale, place) if isinstance(scale, Array) else scale
+        return field.at[place].add(scales * spread, mode="promise_in_bounds")
+
+    def dense(field, place, spread, scale):
+        cells = [lax.broadcasted_iota(jnp.int32, field.shape, axis) for axis in range(field.ndim)]
+        out = field
+        for at in np.ndindex(spread.shape):
+            here = jnp.stack([cell == index[at] for cell, index in zip(cells, place, strict=True)]).all(axis=0)
+            out = out + scale * jnp.where(here, spread[at], 0.0)
+        return out
+
+    if spread.size > FEW:
+        return at_nodes(field, coupling.place, spread, scale)
+    return stencils.by_platform(at_nodes, dense, field, coupling.place, spread, scale)
 
 
 def _windowed_sinc(fraction: Array, offset: np.ndarray) -> Array:

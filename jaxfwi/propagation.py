@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from jaxfwi.absorber import Derivative, Frame, Region
+from jaxfwi.absorber import Derivative, Frame, Region, margins
 from jaxfwi.coupling import Coupling, inject, nodes, sample, shift
 from jaxfwi.equations.base import Ring, Stage, State, WaveEquation
 from jaxfwi.linear import zero_of
@@ -205,13 +205,21 @@ class Window:
         )
 
     @property
-    def box(self) -> Region:
-        """The window in the padded grid."""
+    def inside(self) -> Region:
+        """The window's cells but for its margin, in the padded grid."""
         frame = self.propagation.frame
-        return tuple(
-            slice(s.start - lo - frame.reach, s.stop + hi + frame.reach)
-            for s, (lo, hi) in zip(frame.model, self.pads, strict=True)
-        )
+        return tuple(slice(s.start - lo, s.stop + hi) for s, (lo, hi) in zip(frame.model, self.pads, strict=True))
+
+    @property
+    def margins(self) -> tuple[tuple[int, int], ...]:
+        """Cells of the window's margin per axis and side."""
+        frame = self.propagation.frame
+        return margins([s.stop - s.start for s in self.inside], frame.reach, frame.split_axis)
+
+    @property
+    def origin(self) -> tuple[int, ...]:
+        """The window's first cell in the padded grid."""
+        return tuple(s.start - near for s, (near, _) in zip(self.inside, self.margins, strict=True))
 
     @property
     def derivative(self) -> Derivative:
@@ -272,22 +280,26 @@ class Window:
         """Cotangents of the waves on the window. In its ring they meet a step that is wrong there: `uncrop` drops what
         comes of it.
         """
-        return State({name: x[self.box] for name, x in state.waves.items()}, state.memory if self.whole else {})
+        return State({name: self._wide(x) for name, x in state.waves.items()}, state.memory if self.whole else {})
+
+    def _wide(self, padded: Array) -> Array:
+        """The window's cells and its margin's; zeros where this reaches beyond the padded grid."""
+        ends = [s.stop + far for s, (_, far) in zip(self.inside, self.margins, strict=True)]
+        cut = padded[tuple(slice(first, end) for first, end in zip(self.origin, ends, strict=True))]
+        return jnp.pad(cut, [(0, max(end - n, 0)) for end, n in zip(ends, padded.shape, strict=True)])
 
     def known(self, state: State) -> State:
         """What is known of a state: the waves on the window, zero in its margin."""
         return State(self._on_window(state.waves), state.memory if self.whole else {})
 
     def _on_window(self, padded: dict[str, Array]) -> dict[str, Array]:
-        r = self.propagation.frame.reach
-        inner = tuple(slice(s.start + r, s.stop - r) for s in self.box)
-        return {name: jnp.pad(x[inner], r) for name, x in padded.items()}
+        return {name: jnp.pad(x[self.inside], self.margins) for name, x in padded.items()}
 
     def crop_inputs(self, places: Places, inputs: Inputs) -> Near:
         """Coefficients and sources on the window."""
-        origin, shape = [s.start for s in self.box], tuple(s.stop - s.start for s in self.box)
+        shape = [s.stop - s.start + sum(margin) for s, margin in zip(self.inside, self.margins, strict=True)]
         source = {
-            name: shift(Coupling(place, inputs.source_weight[name]), origin, shape, self.propagation.frame.reach)
+            name: shift(Coupling(place, inputs.source_weight[name]), self.origin, shape, self.margins)
             for name, place in places.source.items()
         }
         return Near(self._on_window(inputs.coefficients), source)
@@ -302,7 +314,7 @@ class Window:
         out = {}
         for name, x in like.items():
             owned = self.propagation.owned_coefficients(name)
-            inner = tuple(slice(s.start - b.start, s.stop - b.start) for s, b in zip(owned, self.box, strict=True))
+            inner = tuple(slice(s.start - o, s.stop - o) for s, o in zip(owned, self.origin, strict=True))
             out[name] = jnp.zeros_like(x).at[owned].set(cropped[name][inner])
         return out
 

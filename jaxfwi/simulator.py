@@ -306,7 +306,7 @@ def set_up(
             return out
         block = propagation.frame
         origin = [split.index * n if axis == split.axis else 0 for axis, n in enumerate(block.cells)]
-        return {f: shift(c, origin, block.shape, block.reach) for f, c in out.items()}
+        return {f: shift(c, origin, block.shape, block.margins) for f, c in out.items()}
 
     source = coupled(shot.source, shot.source_lattice, map(equation.driven(grid.ndim).get, source_fields), True)
     receiver = coupled(
@@ -366,7 +366,7 @@ def coefficients_of(simulator: Simulator, model: WaveEquation, split: Split | No
     frame, dtype = propagation.frame, jnp.result_type(*jax.tree.leaves(model))
     padded = jax.tree.map(lambda x: jnp.pad(x.astype(dtype), frame.pads, mode="edge"), model)
     coefficients = padded.coefficients(frame.grid.dt, frame.free_surface)
-    coefficients = {name: jnp.pad(x, frame.reach) for name, x in coefficients.items()}
+    coefficients = {name: jnp.pad(x, frame.margins) for name, x in coefficients.items()}
     if not propagation.differentiate_absorber:
         for name, x in coefficients.items():
             owned = propagation.owned_coefficients(name)

@@ -23,6 +23,7 @@ from jaxfwi.linear import linear_operator
 __all__ = [
     "add_at",
     "apart",
+    "by_platform",
     "difference",
     "extend",
     "first_derivative",
@@ -133,7 +134,7 @@ def put_at(u: Array, start: Sequence[int], patch: Array) -> Array:
             inside = inside & (i >= s) & (i < s + n)
         return jnp.where(inside, _among(u.shape, start, patch), u)
 
-    return _by_platform(in_place, dense, u, patch)
+    return by_platform(in_place, dense, u, patch)
 
 
 def add_at(u: Array, start: Sequence[int], patch: Array) -> Array:
@@ -163,7 +164,7 @@ class _Place:
         def dense(u, patch):
             return u + _among(u.shape, self.start, patch)
 
-        return _by_platform(in_place, dense, *operands)
+        return by_platform(in_place, dense, *operands)
 
     def pull(self, _, u):
         return u, part(u, self.start, self.shape)
@@ -174,7 +175,7 @@ def _among(shape: tuple[int, ...], start: Sequence[int], patch: Array) -> Array:
     return jnp.pad(patch, [(s, m - s - n) for m, s, n in zip(shape, start, patch.shape, strict=True)])
 
 
-def _by_platform(on_cpu: Callable, elsewhere: Callable, *operands: Array) -> Array:
+def by_platform(on_cpu: Callable, elsewhere: Callable, *operands: Array) -> Array:
     """One of two functions that compute the same.
 
     On a CPU few cells are best changed in place. A GPU's compiler would copy the whole array for that, and rather takes
@@ -187,7 +188,7 @@ def apart(x: Array) -> Array:
     """`x`, which on a CPU is computed by itself: fused with a stencil that reads it, it would be computed at each of
     the stencil's points. That costs a GPU less than a pass of its own.
     """
-    return _by_platform(lax.optimization_barrier, lambda x: x, x)
+    return by_platform(lax.optimization_barrier, lambda x: x, x)
 
 
 def difference(u: Array, axis: int, coefficients: Sequence[float]) -> Array:

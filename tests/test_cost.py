@@ -113,7 +113,7 @@ def test_a_gpu_is_not_made_to_copy_fields(small_gradient):
 def test_what_a_gpu_computes_instead_is_the_same(small_gradient, monkeypatch):
     gradient, model = small_gradient
     expected = jax.jit(gradient)(model)
-    monkeypatch.setattr(stencils, "_by_platform", lambda on_cpu, elsewhere, *operands: elsewhere(*operands))
+    monkeypatch.setattr(stencils, "by_platform", lambda on_cpu, elsewhere, *operands: elsewhere(*operands))
     with jax.default_matmul_precision("highest"):  # another setting, so that jax traces all anew
         lowered = jax.jit(gradient).lower(model)
     assert len(re.findall("dynamic_update_slice", lowered.as_text())) == 4  # the records
