@@ -7,7 +7,7 @@ wider, whose cells stay zero: every coefficient is zero there.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any
@@ -196,32 +196,35 @@ class Derivative:
 
         return tuple((rest(s, 3 * r), rest(s, r)) for s in self.slabs)
 
-    def add_laplacian(self, onto: Array, scale: Array, u: Array, memory: Any) -> tuple[Array, Any]:
-        """Return ``onto + scale * laplacian(u)`` and the new memory variables.
+    def add_laplacian(
+        self, onto: Callable[[Array], Array], scale: Array, u: Array, memory: Any
+    ) -> tuple[Array, Array, Any]:
+        """Return ``onto(u) + scale * laplacian(u)``, the field itself, and the new memory variables.
 
         The scale comes in here because the slabs' few cells are then added to a finished dense pass, and not the other
-        way round: half the traffic of a step.
+        way round: half the traffic of a step. The field is to be taken from here for the rest of the step, so that
+        going backwards all of its cotangent is there when the slabs' cells are added to it.
         """
         r = self.order // 2
-        dense, patches, memory = linear_operator(self._laplacian, self._laplacian_transposed, (), (u, memory))
-        out = onto + scale * dense
+        dense, patches, memory, u = linear_operator(self._laplacian, self._laplacian_transposed, (), (u, memory))
+        out = onto(u) + scale * dense
         starts = [first_row(r, u.ndim)] if self.free_surface else []
         starts += [s.start(u.shape, r) for s in self.slabs]
         for start, patch in zip(starts, patches, strict=True):
             out = stencils.add_at(out, start, stencils.part(scale, start, patch.shape) * patch)
-        return out, memory
+        return out, u, memory
 
     def _laplacian(self, _, operands):
-        """The dense Laplacian, what must be added to it (at the free surface, in the slabs), and the new memory
-        variables.
+        """The dense Laplacian, what must be added to it (at the free surface, in the slabs), the new memory variables,
+        and the field.
 
         In a slab the stretched second derivative is ``D2 u + D1 psi + zeta`` with ``psi = b psi + a D1 u`` and ``zeta =
         b zeta + a (D2 u + D1 psi)`` (Pasalic & McGarry 2010).
         """
-        u, memory = operands
+        field, memory = operands
         r = self.order // 2
-        patches, new_memory = self._surface_images(u), []
-        u = with_neighbours(u, r, self.split)
+        patches, new_memory = self._surface_images(field), []
+        u = with_neighbours(field, r, self.split)
         for slab, (psi, zeta) in zip(self.slabs, memory, strict=True):
             (a_psi, b_psi), (a_zeta, b_zeta), d1, d2 = self._local(slab, u)
             first = stencils.difference(slab.around(u, r, r), slab.axis, d1)
@@ -231,16 +234,16 @@ class Derivative:
             zeta = b_zeta * zeta + a_zeta * (second + spread)
             patches.append(spread + zeta)
             new_memory.append((psi, zeta))
-        return jnp.pad(stencils.laplacian(u, self.order, self.spacing), r), patches, tuple(new_memory)
+        return jnp.pad(stencils.laplacian(u, self.order, self.spacing), r), patches, tuple(new_memory), field
 
     def _laplacian_transposed(self, _, cotangents):
         """The transpose of `_laplacian`: the same stencils, as D2 is symmetric and D1 antisymmetric, in the reverse
         order. Spare cells are left out: fields are 0 there.
         """
-        dense, patches, memory = cotangents
+        dense, patches, memory, field = cotangents
         r = self.order // 2
         dense = with_neighbours(lax.optimization_barrier(dense), r, self.split)
-        u = jnp.pad(stencils.laplacian(dense, self.order, self.spacing), r)
+        u = field + jnp.pad(stencils.laplacian(dense, self.order, self.spacing), r)
         patches = list(patches)
         if self.free_surface:
             u = stencils.add_at(u, first_row(r, u.ndim), self._images(patches.pop(0)))

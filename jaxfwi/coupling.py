@@ -140,7 +140,7 @@ def inject(field: Array, coupling: Coupling, amount: Array, scale: Array | float
     spread = coupling.weight * amount[:, None]
 
     def at_nodes(field, place, spread, scale):
-        scales = nodes(scale, place) if isinstance(scale, Array) else scale
+        scales = nodes(scale, place) if jnp.ndim(scale) else scale
         return field.at[place].add(scales * spread, mode="promise_in_bounds")
 
     def dense(field, place, spread, scale):

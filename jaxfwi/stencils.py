@@ -12,6 +12,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -175,7 +176,7 @@ def _among(shape: tuple[int, ...], start: Sequence[int], patch: Array) -> Array:
     return jnp.pad(patch, [(s, m - s - n) for m, s, n in zip(shape, start, patch.shape, strict=True)])
 
 
-def by_platform(on_cpu: Callable, elsewhere: Callable, *operands: Array) -> Array:
+def by_platform(on_cpu: Callable, elsewhere: Callable, *operands: Any) -> Array:
     """One of two functions that compute the same.
 
     On a CPU few cells are best changed in place. A GPU's compiler would copy the whole array for that, and rather takes

@@ -209,9 +209,10 @@ class Damped(jf.WaveEquation):
     @staticmethod
     def step(coefficients, state, derivative, source):
         loss, u, u_before = coefficients["loss"], state.waves["u"], state.waves["u_before"]
-        onto = (2.0 * u - (1.0 - loss) * u_before) / (1.0 + loss)
         scale = coefficients["scale"] / (1.0 + loss)
-        u_next, memory = derivative.add_laplacian(onto, scale, u, state.memory["u"])
+        u_next, u, memory = derivative.add_laplacian(
+            lambda u: (2.0 * u - (1.0 - loss) * u_before) / (1.0 + loss), scale, u, state.memory["u"]
+        )
         return State({"u": source.add("u", u_next, scale), "u_before": u}, {"u": memory})
 
 

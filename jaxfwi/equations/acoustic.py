@@ -64,7 +64,7 @@ class Acoustic(WaveEquation):
 
 def _step(coefficients: dict[str, Array], state: State, derivative: Derivative, source: Any) -> State:
     u, u_before, scale = state.waves["u"], state.waves["u_before"], coefficients["scale"]
-    u_next, memory = derivative.add_laplacian(2 * u - u_before, scale, u, state.memory["u"])
+    u_next, u, memory = derivative.add_laplacian(lambda u: 2 * u - u_before, scale, u, state.memory["u"])
     return State({"u": source.add("u", u_next, scale), "u_before": u}, {"u": memory})
 
 

@@ -177,8 +177,8 @@ def _moved(equation: type[Staggered], table: Table, direction: float) -> Callabl
 
     def stage(coefficients: dict[str, Array], state: State, derivative: Derivative, source: Any) -> State:
         rates = _rates(equation, derivative, table)
-        dense, patches, memory = rates(state.waves, state.memory)
-        waves = dict(state.waves)
+        dense, patches, memory, read = rates(state.waves, state.memory)
+        waves = state.waves | read
         half = {name: field.half for name, field in equation.fields(len(derivative.spacing)).items()}
         for name, terms in table.items():
             field = _kept(derivative, waves[name], half[name], equation.isotropic_loss)
@@ -222,7 +222,9 @@ class Rates:
     """The derivatives of a stage, damped in the layer's slabs and closed at a free surface, as one linear operator.
 
     Each derivative comes as a dense pass over the grid and patches to be added to it: the change of the first rows at a
-    free surface, and ``psi = decay psi + gain derivative`` in each slab across its axis.
+    free surface, and ``psi = decay psi + gain derivative`` in each slab across its axis. With them come the fields that
+    were read: taken from here for the rest of the step, all of their cotangents are there when, going backwards, the
+    patches are added to them.
     """
 
     derivative: Derivative
@@ -242,7 +244,7 @@ class Rates:
         first = [first_row(self.derivative.order // 2, len(shape))] if self._at_surface(axis) else []
         return first + [slab.start(shape, 0, to_half) for slab in self._slabs(axis)]
 
-    def __call__(self, waves: dict[str, Array], memory: dict[str, Any]) -> tuple[dict, dict, dict]:
+    def __call__(self, waves: dict[str, Array], memory: dict[str, Any]) -> tuple[dict, dict, dict, dict]:
         operands = {name: waves[name] for name, *_ in self.reads}
         keys = [_key((name, axis)) for name, axis, _ in self.reads]
         return linear_operator(self._apply, self._transpose, (), (operands, {key: memory.get(key, ()) for key in keys}))
@@ -268,20 +270,20 @@ class Rates:
                 patches[key].append(psi)
                 psis.append(psi)
             new[key] = tuple(psis)
-        return dense, patches, new
+        return dense, patches, new, waves
 
     def _transpose(self, _, cotangents):
         """The transpose of `_apply`: of the two staggered derivatives each is minus the other's transpose."""
-        dense, patches, memory = cotangents
+        dense, patches, memory, waves = cotangents
         order, reach = self.derivative.order, self.derivative.order // 2
-        waves: dict[str, Array] = {}
+        waves = dict(waves)
         old, later = {}, []
         for name, axis, field in self.reads:
             key, to_half = _key((name, axis)), not field.half[axis]
             h = self.derivative.spacing[axis]
             wide = with_neighbours(stencils.apart(dense[key]), reach, self._split(axis))
             pulled = -stencils.extend(stencils.staggered(wide, axis, order, h, not to_half), axis, reach, reach)
-            waves[name] = waves[name] + pulled if name in waves else pulled
+            waves[name] = waves[name] + pulled
             rest, psis = list(patches[key]), []
             if self._at_surface(axis):
                 change = self._change(field, pulled.dtype)
