@@ -221,10 +221,10 @@ class Derivative:
         In a slab the stretched second derivative is ``D2 u + D1 psi + zeta`` with ``psi = b psi + a D1 u`` and ``zeta =
         b zeta + a (D2 u + D1 psi)`` (Pasalic & McGarry 2010).
         """
-        field, memory = operands
+        through, memory = operands
         r = self.order // 2
-        patches, new_memory = self._surface_images(field), []
-        u = with_neighbours(field, r, self.split)
+        patches, new_memory = self._surface_images(through), []
+        u = with_neighbours(through, r, self.split)
         for slab, (psi, zeta) in zip(self.slabs, memory, strict=True):
             (a_psi, b_psi), (a_zeta, b_zeta), d1, d2 = self._local(slab, u)
             first = stencils.difference(slab.around(u, r, r), slab.axis, d1)
@@ -234,16 +234,16 @@ class Derivative:
             zeta = b_zeta * zeta + a_zeta * (second + spread)
             patches.append(spread + zeta)
             new_memory.append((psi, zeta))
-        return jnp.pad(stencils.laplacian(u, self.order, self.spacing), r), patches, tuple(new_memory), field
+        return jnp.pad(stencils.laplacian(u, self.order, self.spacing), r), patches, tuple(new_memory), through
 
     def _laplacian_transposed(self, _, cotangents):
         """The transpose of `_laplacian`: the same stencils, as D2 is symmetric and D1 antisymmetric, in the reverse
         order. Spare cells are left out: fields are 0 there.
         """
-        dense, patches, memory, field = cotangents
+        dense, patches, memory, through = cotangents
         r = self.order // 2
         dense = with_neighbours(lax.optimization_barrier(dense), r, self.split)
-        u = field + jnp.pad(stencils.laplacian(dense, self.order, self.spacing), r)
+        u = through + jnp.pad(stencils.laplacian(dense, self.order, self.spacing), r)
         patches = list(patches)
         if self.free_surface:
             u = stencils.add_at(u, first_row(r, u.ndim), self._images(patches.pop(0)))
@@ -335,7 +335,7 @@ class Frame:
 
     @property
     def reach(self) -> int:
-        """Cells that a stencil looks to each side, and the margin's width."""
+        """Cells that a stencil looks to each side: the margin has at least as many."""
         return self.order // 2
 
     @property

@@ -20,6 +20,7 @@ from jax import Array, lax
 from jaxfwi import stencils
 from jaxfwi.absorber import Frame
 from jaxfwi.equations.base import Field
+from jaxfwi.linear import linear_operator
 
 __all__ = ["Coupling", "couple", "inject", "nodes", "sample", "shift"]
 
@@ -144,12 +145,21 @@ def inject(field: Array, coupling: Coupling, amount: Array, scale: Array | float
         return field.at[place].add(scales * spread, mode="promise_in_bounds")
 
     def dense(field, place, spread, scale):
-        cells = [lax.broadcasted_iota(jnp.int32, field.shape, axis) for axis in range(field.ndim)]
-        out = field
-        for at in np.ndindex(spread.shape):
-            here = jnp.stack([cell == index[at] for cell, index in zip(cells, place, strict=True)]).all(axis=0)
-            out = out + scale * jnp.where(here, spread[at], 0.0)
-        return out
+        def take(place, field):
+            return nodes(field, place)
+
+        def put(place, values):
+            cells = [lax.broadcasted_iota(jnp.int32, field.shape, axis) for axis in range(field.ndim)]
+            out = jnp.zeros_like(field)
+            for at in np.ndindex(values.shape):
+                here = jnp.asarray(True)
+                for cell, index in zip(cells, place, strict=True):
+                    here = here & (cell == index[at])
+                out = out + jnp.where(here, values[at], 0.0)
+            return out
+
+        scales = linear_operator(take, put, place, scale) if jnp.ndim(scale) else scale
+        return field + linear_operator(put, take, place, scales * spread)
 
     if spread.size > FEW:
         return at_nodes(field, coupling.place, spread, scale)

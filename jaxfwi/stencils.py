@@ -4,8 +4,8 @@ Fields are taken to be zero outside the cells that take part. With that, a centr
 transpose, a centred first derivative is minus its own, and of the two staggered first derivatives, from nodes to
 half-way and back, each is minus the other's: the facts on which every hand-given transpose in the package rests.
 
-So that no pass needs a copy of a field with zeros around it, fields have a margin of cells that stay zero, as wide as
-the stencil's reach. Derivatives give what lies inside it.
+So that no pass needs a copy of a field with zeros around it, fields have a margin of cells that stay zero, at least as
+wide as the stencil's reach. Derivatives give all cells but for the reach at either end.
 """
 
 import math

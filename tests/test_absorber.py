@@ -214,7 +214,8 @@ def test_fields_stay_zero_in_the_margin(equation, order, free_surface):
         propagation.initial(inputs),
         inputs.wavelet,
     )
-    inside = (slice(order // 2, -(order // 2)),) * 2
+    inside = tuple(slice(near, -far) for near, far in propagation.frame.margins)
+    assert propagation.frame.margins[-1][1] > order // 2  # a wider one at the end of rows
     for name, wave in state.waves.items():
         assert wave[inside].any(), name
         assert not wave.at[inside].set(0.0).any(), name

@@ -7,8 +7,9 @@ import pytest
 from analytic import relative, ricker, shoot, trace
 
 import jaxfwi as jf
+from jaxfwi import stencils
 from jaxfwi.absorber import Frame
-from jaxfwi.coupling import couple
+from jaxfwi.coupling import FEW, Coupling, couple, inject
 from jaxfwi.equations.base import Field
 from jaxfwi.simulator import one_shot
 
@@ -141,3 +142,33 @@ def test_sources_in_one_shot_add_up():
     alone = alone[..., 0].sum(axis=0)
     error = np.abs(together - alone).max() / np.abs(alone).max()
     assert error < 1e-13  # rounding, measured 2.4e-15
+
+
+@pytest.mark.parametrize("shape", [(9,), (6, 7), (4, 5, 6)])
+@pytest.mark.parametrize("scaled", [False, True])
+@pytest.mark.parametrize("points", [1, 2, FEW])
+def test_a_gpu_injects_the_same(shape, scaled, points, monkeypatch):
+    """Two shots; the last point lies where the first does. The value, and its derivatives both ways by all inputs."""
+    rng = np.random.default_rng(points)
+    place = [rng.integers(0, n, (2, points, 1)) for n in shape]
+    for index in place:
+        index[:, -1] = index[:, 0]
+    field, scale = (jnp.asarray(rng.standard_normal((2, *shape))) for _ in range(2))
+    weight, amount = (jnp.asarray(rng.standard_normal(s)) for s in ((2, points, 1), (2, points)))
+
+    def injected(field, scale, weight, amount):
+        def one(place, field, scale, weight, amount):
+            return inject(field, Coupling(place, weight), amount, scale if scaled else 0.001)
+
+        return jax.vmap(one)(tuple(map(jnp.asarray, place)), field, scale, weight, amount)
+
+    def everything(*inputs):
+        out, pull = jax.vjp(injected, *inputs)
+        return out, pull(jnp.sin(out)), jax.jvp(injected, inputs, inputs)[1]
+
+    expected = everything(field, scale, weight, amount)
+    monkeypatch.setattr(stencils, "by_platform", lambda on_cpu, elsewhere, *operands: elsewhere(*operands))
+    found = everything(field, scale, weight, amount)
+    for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
+        np.testing.assert_allclose(a, b, rtol=0, atol=1e-14)  # the same sums in another order, of numbers near 1
+    assert not np.array_equal(expected[0], field)

@@ -26,6 +26,7 @@ from jax.experimental.pallas import triton
 import bandwidth
 import common
 from jaxfwi import stencils
+from jaxfwi.absorber import margins
 
 ORDER = 4
 CASES = ((None, (148, 148, 148)), (None, (248, 248, 248)), (8, (244, 244)), (32, (544, 544)))  # shots, cells
@@ -94,7 +95,7 @@ def main() -> None:
         raise common.UserError("kernel.py needs a GPU and jax with CUDA; jax has found none.")
     moved, rows = bandwidth.of_gpu(), []
     for shots, shape in CASES:
-        ways = {"XLA": (in_a_margin, tuple(n + ORDER for n in shape))}
+        ways = {"XLA": (in_a_margin, tuple(n + sum(m) for n, m in zip(shape, margins(shape, ORDER // 2), strict=True)))}
         for b, w in BLOCKS:
             ways[f"Pallas, {b} cells, {w} warps"] = functools.partial(laplacian, block=b, warps=w), shape
         for name, (way, cells_of_it) in ways.items():
