@@ -26,7 +26,7 @@ __all__ = ["CPML", "Derivative", "Frame", "margins"]
 
 Region = tuple[slice, ...]
 
-ROW = 8  # cells: loops over rows of a multiple of them are a tenth to a third faster on a CPU, twice as fast on a GPU
+ROW = 8  # cells: steps in rows of a multiple of them are up to a third faster than in odd ones, on a CPU and on a GPU
 
 
 @dataclass(frozen=True)

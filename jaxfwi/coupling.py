@@ -9,6 +9,7 @@ nodes, at 4 points per wavelength and more; it does not fall with finer grids.
 
 import itertools
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -26,7 +27,7 @@ __all__ = ["Coupling", "couple", "inject", "nodes", "sample", "shift"]
 
 HALF_WIDTH = 4  # nodes on either side
 KAISER_SHAPE = 6.31  # for a half-width of 4, Hicks (2002)
-FEW = 4  # nodes, up to which a GPU rather asks at every cell of a dense pass whether it is one of them
+FEW = 4  # nodes, up to which every cell of a GPU's dense pass asks whether it is one of them; chosen, not measured
 CONTINUED = 5  # rows below a free surface whose polynomial continues a field above it
 
 Lattice = tuple[float, ...] | None  # per axis 0 for points on nodes, 0.5 for points half-way; None for points anywhere
@@ -135,35 +136,48 @@ def sample(values: Array, weight: Array) -> Array:
 
 
 def inject(field: Array, coupling: Coupling, amount: Array, scale: Array | float) -> Array:
-    """`field` with ``scale * amount`` spread over the points' nodes; ``amount`` is ``(n,)``, ``scale`` a field or a
-    number.
+    """`field` with ``scale * amount`` spread over the points' nodes; ``amount`` is ``(n,)``, ``scale`` a number or an
+    array like the field.
+
+    A few nodes go into the dense pass of a GPU's program, where a scatter would be a kernel between two others.
     """
     spread = coupling.weight * amount[:, None]
 
-    def at_nodes(field, place, spread, scale):
+    def scattered(field, place, spread, scale):
         scales = nodes(scale, place) if jnp.ndim(scale) else scale
         return field.at[place].add(scales * spread, mode="promise_in_bounds")
 
     def dense(field, place, spread, scale):
-        def take(place, field):
-            return nodes(field, place)
-
-        def put(place, values):
-            cells = [lax.broadcasted_iota(jnp.int32, field.shape, axis) for axis in range(field.ndim)]
-            out = jnp.zeros_like(field)
-            for at in np.ndindex(values.shape):
-                here = jnp.asarray(True)
-                for cell, index in zip(cells, place, strict=True):
-                    here = here & (cell == index[at])
-                out = out + jnp.where(here, values[at], 0.0)
-            return out
-
-        scales = linear_operator(take, put, place, scale) if jnp.ndim(scale) else scale
-        return field + linear_operator(put, take, place, scales * spread)
+        # each told the other's transpose: no derivative remembers a field for a few nodes, or scatters
+        there = _Nodes(field.shape)
+        scales = linear_operator(there.take, there.put, place, scale) if jnp.ndim(scale) else scale
+        return field + linear_operator(there.put, there.take, place, scales * spread)
 
     if spread.size > FEW:
-        return at_nodes(field, coupling.place, spread, scale)
-    return stencils.by_platform(at_nodes, dense, field, coupling.place, spread, scale)
+        return scattered(field, coupling.place, spread, scale)
+    return stencils.by_platform(scattered, dense, field, coupling.place, spread, scale)
+
+
+@dataclass(frozen=True)
+class _Nodes:
+    """Of a field of this shape."""
+
+    shape: tuple[int, ...]
+
+    def take(self, place: tuple[Array, ...], field: Array) -> Array:
+        """The field's values at nodes."""
+        return nodes(field, place)
+
+    def put(self, place: tuple[Array, ...], values: Array) -> Array:
+        """A field of zeros but for values at nodes, which add up where nodes meet."""
+        cells = [lax.broadcasted_iota(jnp.int32, self.shape, axis) for axis in range(len(self.shape))]
+        out = jnp.zeros(self.shape, values.dtype)
+        for at in np.ndindex(values.shape):
+            here = jnp.asarray(True)
+            for cell, index in zip(cells, place, strict=True):
+                here = here & (cell == index[at])
+            out = out + jnp.where(here, values[at], 0.0)
+        return out
 
 
 def _windowed_sinc(fraction: Array, offset: np.ndarray) -> Array:

@@ -60,14 +60,21 @@ def test_every_case_can_be_admitted_at_every_order(modules):
 
 
 @pytest.mark.parametrize("shape", [(30,), (9, 10), (5, 6, 7)])
-def test_the_kernel_for_a_gpu_computes_the_laplacian(modules, shape):
-    """In Pallas' interpreter, with a last block that is not full, alone and for several shots."""
-    from jaxfwi import stencils
+def test_the_kernel_for_a_gpu_computes_a_step(modules, shape):
+    """In Pallas' interpreter, with a last block that is not full, alone and for several shots of one coefficient."""
+    kernel, rng = modules["kernel"], np.random.default_rng(0)
+    u, before = (jnp.asarray(rng.standard_normal((2, *shape))) for _ in range(2))
+    scale = jnp.asarray(rng.standard_normal(shape))
 
-    u = np.random.default_rng(0).standard_normal((2, *shape))
-    for way in (lambda f: f(u[0]), lambda f: jax.vmap(f)(u)):
-        found = way(lambda x: modules["kernel"].laplacian(jnp.asarray(x), block=32, warps=4, interpret=True))
-        expected = way(lambda x: stencils.laplacian(jnp.pad(jnp.asarray(x), 2), 4, (1.0,) * len(shape)))
+    def by_xla(u, before):
+        inside = (slice(2, -2),) * len(shape)
+        return kernel.in_a_margin(*(jnp.pad(x, 2) for x in (u, before, scale)))[inside]
+
+    def by_kernel(u, before):
+        return kernel.step(u, before, scale, block=32, warps=4, interpret=True)
+
+    for way in (lambda f: f(u[0], before[0]), lambda f: jax.vmap(f)(u, before)):
+        found, expected = way(by_kernel), way(by_xla)
         # the same sums of some ten terms in another order
         np.testing.assert_allclose(found, expected, atol=1e-13)
 
