@@ -184,7 +184,9 @@ def check_devices_slowly():
             for o in ({"devices": 1}, options)
         )
         assert several[1].vp.dtype == jnp.float32
-        check_same(several, one, 1e-6)  # sums of seven in another order. Measured: 1.8e-7
+        # Sums of seven in another order. Measured 2.2e-7, and 1.5e-6 as tests are compiled; single precision itself
+        # changes this gradient by 2.3e-6.
+        check_same(several, one, 3e-6)
     options = {"devices": 6, "domains": 3}
     run = functools.partial(
         jf.invert, simulator, start, survey, observed, optimizer=optax.lbfgs(), iterations=3, shots_per_iteration=5
