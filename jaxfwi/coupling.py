@@ -160,7 +160,7 @@ def inject(field: Array, coupling: Coupling, amount: Array, scale: Array | float
 
 @dataclass(frozen=True)
 class _Nodes:
-    """Of a field of this shape."""
+    """What lies at nodes of a field of this shape, and a field of what lies there."""
 
     shape: tuple[int, ...]
 

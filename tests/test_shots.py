@@ -184,9 +184,9 @@ def check_devices_slowly():
             for o in ({"devices": 1}, options)
         )
         assert several[1].vp.dtype == jnp.float32
-        # Sums of seven in another order. Measured 2.2e-7, and 1.5e-6 as tests are compiled; single precision itself
-        # changes this gradient by 2.3e-6.
-        check_same(several, one, 3e-6)
+        # Sums of seven in another order. Measured 2.2e-7. (Compiled at the lowest level, as other tests are, 1.5e-6:
+        # then batches of two are computed in another way than one shot.)
+        check_same(several, one, 1e-6)
     options = {"devices": 6, "domains": 3}
     run = functools.partial(
         jf.invert, simulator, start, survey, observed, optimizer=optax.lbfgs(), iterations=3, shots_per_iteration=5
@@ -208,8 +208,8 @@ def check_devices_slowly():
     check_same(misfit(SECTION, survey, observed, domains=(1, 2)), reference)
 
 
-def on_devices(number, program):
-    """Run a program in a process with so many virtual devices."""
+def on_devices(number, program, **variables):
+    """Run a program in a process with so many virtual devices, and environment variables."""
     paths = os.pathsep.join([os.path.dirname(__file__), os.path.dirname(os.path.dirname(jf.__file__))])
     program = f"""
         import jax
@@ -218,7 +218,7 @@ def on_devices(number, program):
         import test_shots
         {program}
     """
-    environment = {**os.environ, "PYTHONPATH": paths}
+    environment = {**os.environ, "PYTHONPATH": paths, **variables}
     process = subprocess.run(
         [sys.executable, "-c", textwrap.dedent(program)], env=environment, capture_output=True, text=True, timeout=300
     )
@@ -251,7 +251,7 @@ def test_devices():
 
 @pytest.mark.slow
 def test_devices_slowly():
-    on_devices(8, "test_shots.check_devices_slowly()")
+    on_devices(8, "test_shots.check_devices_slowly()", XLA_FLAGS="")  # compiled as users do
 
 
 PROCESSES = """

@@ -78,7 +78,7 @@ class WaveEquation(eqx.Module):
     default_fields: ClassVar[tuple[str, ...]]  # driven and recorded unless the user says otherwise
     staggered: ClassVar[bool] = False  # whether its stencils are the staggered ones
     time_levels: ClassVar[int] = 1  # of each field that a step leads from one place in the state to another
-    subtracted: ClassVar[tuple[str, ...]] = ()  # fields that a step only subtracts: a gradient's speed gains by knowing
+    subtracted: ClassVar[tuple[str, ...]] = ()  # fields that a step only subtracts; told, gradients are faster
 
     def __repr__(self) -> str:
         there = (f.name for f in dataclasses.fields(self) if hasattr(self, f.name))
