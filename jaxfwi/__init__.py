@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 from jaxfwi import filters, hosts, misfits, models, optimise, quality, regularization
 from jaxfwi.absorber import CPML
 from jaxfwi.checkpoint import Checkpoints
+from jaxfwi.compiler import compiler_options
 from jaxfwi.encoding import Encoding
 from jaxfwi.equations import Acoustic, Elastic, VariableDensityAcoustic, WaveEquation
 from jaxfwi.grid import Grid
@@ -40,6 +41,7 @@ __all__ = [
     "Survey",
     "VariableDensityAcoustic",
     "WaveEquation",
+    "compiler_options",
     "estimate_memory",
     "filters",
     "gauss_newton_diagonal",

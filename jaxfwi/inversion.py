@@ -1,6 +1,7 @@
 """The inversion loop as a generator of states."""
 
 import dataclasses
+import functools
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from jax import Array
 from jaxfwi import misfits
 from jaxfwi.checkpoint import Checkpoints, fingerprint
 from jaxfwi.checks import at_hand, known, whole
+from jaxfwi.compiler import compiler_options
 from jaxfwi.encoding import Encoding
 from jaxfwi.layout import Aperture, Devices, Shots, deal
 from jaxfwi.objective import Objective, check_like, current_model, divided, masked, model_of
@@ -290,7 +292,7 @@ class _Driver:
         numbers, rest = divided(state.unknowns)
         numbers, optimizer_state = dealt.place((numbers, state.optimizer_state))
         value, slope = total(objective.of_shot, dealt, current_model(objective, numbers), shots)
-        value, penalty, gradient, new, tried, optimizer_state = _update(
+        value, penalty, gradient, new, tried, optimizer_state = _compiled_update(dealt.device)(
             objective, part.optimizer, numbers, optimizer_state, value, slope, shots, part.limits
         )
         model = current_model(objective, new)
@@ -337,7 +339,12 @@ class _Driver:
             )
 
 
-@eqx.filter_jit
+@functools.cache
+def _compiled_update(device: Any) -> Callable:
+    options: dict[str, Any] = {"compiler_options": compiler_options(device)}
+    return eqx.filter_jit(_update, **options)
+
+
 def _update(objective, optimizer, numbers, optimizer_state, misfit, slope, parts, limits):
     lower, upper = limits
     misfit, penalty, gradient = objective.gradient(numbers, misfit, slope)

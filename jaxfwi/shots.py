@@ -16,6 +16,7 @@ from jax.sharding import PartitionSpec
 from jaxfwi import budget
 from jaxfwi.aperture import cut
 from jaxfwi.checks import known
+from jaxfwi.compiler import with_options
 from jaxfwi.equations.base import WaveEquation
 from jaxfwi.layout import Aperture, Deal, Devices, Layout, Shots, check_finite, deal, is_array
 from jaxfwi.linear import zero_of
@@ -340,21 +341,25 @@ def run(
         return together([program(of_shot, layout, shared, part) for part in parts])
     layout, compiled = _compiled(program, of_shot, dealt, shared, parts[0])
     at_once = budget.fitting(budget.of(compiled), dealt.device, dealt.side_by_side)
-    if len(parts) > 1:
+    with contextlib.suppress(TypeError):
+        if len(parts) == 1:
+            return together([compiled(shared, parts[0])])
         # A program of jax runs on the core of the thread that calls it, whatever else runs on the same device. It must
         # be compiled before: settings of jax by `with` belong to the thread that made them.
-        with ThreadPoolExecutor(at_once) as threads, contextlib.suppress(TypeError):
+        with ThreadPoolExecutor(at_once) as threads:
             return together(list(threads.map(lambda part: jax.block_until_ready(compiled(shared, part)), parts)))
-    # also where the misfit closes over values that are differentiated or mapped, for which `compiled` has no place
+    # where the misfit closes over values that are differentiated or mapped, for which `compiled` has no place
     return together([program(of_shot, layout, shared, part) for part in parts])
 
 
 def _compiled(program: Any, of_shot: Any, dealt: Deal, shared: Any, shots: Shots) -> tuple[Layout, Any]:
     """The layout with its batch chosen, and the program for a core's share of the shots. jax keeps what it compiles."""
 
+    alone = with_options(program, (0, 1), dealt.device)
+
     def with_batch(batch):
         layout = replace(dealt.layout, batch=batch)
-        return layout, program.lower(of_shot, layout, shared, shots).compile()
+        return layout, alone.lower(of_shot, layout, shared, shots).compile()
 
     if dealt.layout.batch is not None:
         return with_batch(dealt.layout.batch)

@@ -16,6 +16,7 @@ from jax import Array
 
 from jaxfwi.absorber import CPML, Frame
 from jaxfwi.checks import known, names_of, of_those, whole
+from jaxfwi.compiler import by_itself
 from jaxfwi.coupling import couple, shift
 from jaxfwi.equations.base import WaveEquation
 from jaxfwi.grid import Grid
@@ -108,7 +109,8 @@ class Simulator:
         Raises:
             ValueError: for input that cannot be simulated.
         """
-        return _one_shot(self, model, admit_one(self, model, shot))
+        shot = admit_one(self, model, shot)
+        return by_itself(_one_shot, (0,), (model, shot))(self, model, shot)
 
     def admit(self, model: WaveEquation, survey: Survey) -> Survey:
         """Check a model and a survey at the door, as far as their values are known, and return the survey with

@@ -64,10 +64,15 @@ def test_checkpointing_keeps_a_tenth(full_storage):
 
 @pytest.mark.parametrize(
     ("equation", "forward", "gradient"),
-    # Measured on jax 0.12.0.1: 47, and 50 + 84, of two steps; elastic 61, and 65 + 121, of one. Each kernel is a pass
-    # over a field, a slab or a ring, and costs a start; a copy of a field, or a slab not fused, shows as more of them.
+    # Fewest and most. Measured on jax 0.12.0.1 and 0.10.1: 47, and 50 + 84, of two steps; elastic 61, and 65 + 121, of
+    # one. Each kernel is a pass over a field, a slab or a ring, and costs a start; a copy of a field, or a slab not
+    # fused, shows as more of them. Fewer are worse: without `jf.compiler_options` jax 0.10.1 makes 38, and 40 + 71 (51,
+    # and 57 + 112), as it fuses what is then computed again at each point of a stencil, three times as slow.
     # (A short patch is made and put in its place by two kernels, which is faster than one: `stencils.add_at`.)
-    [("acoustic", 49, 140), pytest.param("elastic", 64, 194, marks=pytest.mark.slow)],
+    [
+        pytest.param("acoustic", (45, 49), (130, 140), marks=pytest.mark.telling),
+        pytest.param("elastic", (58, 64), (180, 194), marks=pytest.mark.slow),
+    ],
 )
 def test_a_pass_of_the_time_loop_is_few_kernels(equation, forward, gradient):
     grid = jf.Grid((40, 50), 10.0, 1e-3, 300)
@@ -81,9 +86,8 @@ def test_a_pass_of_the_time_loop_is_few_kernels(equation, forward, gradient):
         return jf.misfit_and_gradient(simulator, jf.misfits.l2, m, survey, observed)
 
     (ahead,), (recording, back) = loops(lambda m: jf.simulate(simulator, m, survey), model), loops(gradient_of, model)
-    assert 10 < ahead <= forward
-    assert recording > 10
-    assert recording + back <= gradient
+    assert forward[0] <= ahead <= forward[1]
+    assert gradient[0] <= recording + back <= gradient[1]
 
 
 @pytest.fixture(params=["acoustic", pytest.param("elastic", marks=pytest.mark.slow)])

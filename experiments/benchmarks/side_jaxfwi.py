@@ -67,7 +67,10 @@ def temporary_bytes(job, arrays):
     import jaxfwi as jf
 
     simulator, model, survey, nothing = build(job, arrays)
-    gradient = jax.jit(lambda m: jf.misfit_and_gradient(simulator, jf.misfits.l2, m, survey, nothing))
+    gradient = jax.jit(
+        lambda m: jf.misfit_and_gradient(simulator, jf.misfits.l2, m, survey, nothing),
+        compiler_options=jf.compiler_options(),
+    )
     analysis = gradient.lower(model).compile().memory_analysis()
     assert analysis is not None  # as on backends that do not tell
     return analysis.temp_size_in_bytes

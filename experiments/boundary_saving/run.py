@@ -361,7 +361,7 @@ def measure(
         return jf.misfit_and_gradient(simulator, jf.misfits.l2, start, survey, observed)
 
     begin = time.perf_counter()
-    compiled = jax.jit(gradient_of).lower(start, observed).compile()
+    compiled = jax.jit(gradient_of, compiler_options=jf.compiler_options()).lower(start, observed).compile()
     row: dict[str, Any] = {"compile_seconds": time.perf_counter() - begin, "compiled_bytes": compiled_memory(compiled)}
     if strategy in settings.compiled_only:
         return None, row
