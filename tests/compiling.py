@@ -27,7 +27,7 @@ def compilations():
 
 def loops(function, *arguments):
     """Of each loop of the program that `function` compiles to, how many kernels one pass through it starts."""
-    text = jax.jit(function, compiler_options=jf.compiler_options()).lower(*arguments).compile().as_text()
+    text = jax.jit(function).lower(*arguments).compile(jf.compiler_options()).as_text()
     bodies = set(re.findall(r"body=%?([\w.\-]+)", text))
     counts = []
     for computation in re.split(r"\n(?=%|ENTRY)", text):

@@ -67,10 +67,7 @@ def temporary_bytes(job, arrays):
     import jaxfwi as jf
 
     simulator, model, survey, nothing = build(job, arrays)
-    gradient = jax.jit(
-        lambda m: jf.misfit_and_gradient(simulator, jf.misfits.l2, m, survey, nothing),
-        compiler_options=jf.compiler_options(),
-    )
-    analysis = gradient.lower(model).compile().memory_analysis()
+    gradient = jax.jit(lambda m: jf.misfit_and_gradient(simulator, jf.misfits.l2, m, survey, nothing))
+    analysis = gradient.lower(model).compile(jf.compiler_options()).memory_analysis()
     assert analysis is not None  # as on backends that do not tell
     return analysis.temp_size_in_bytes

@@ -360,8 +360,9 @@ def measure(
     def gradient_of(start, observed):
         return jf.misfit_and_gradient(simulator, jf.misfits.l2, start, survey, observed)
 
+    options = jf.compiler_options()
     begin = time.perf_counter()
-    compiled = jax.jit(gradient_of, compiler_options=jf.compiler_options()).lower(start, observed).compile()
+    compiled = jax.jit(gradient_of).lower(start, observed).compile(options)
     row: dict[str, Any] = {"compile_seconds": time.perf_counter() - begin, "compiled_bytes": compiled_memory(compiled)}
     if strategy in settings.compiled_only:
         return None, row
@@ -369,7 +370,7 @@ def measure(
     row["misfit"] = float(misfit)
     if repeats:
         forward = jax.jit(lambda start: jf.simulate(settings.simulator(surface), start, survey))
-        forward = forward.lower(start).compile()
+        forward = forward.lower(start).compile(options)
         jax.block_until_ready(forward(start))
         row["forward_compiled_bytes"] = compiled_memory(forward)
         runs = {"": lambda: compiled(start, observed), "forward_": lambda: forward(start)}
