@@ -9,15 +9,16 @@ import jax.numpy as jnp
 
 from jaxfwi.checks import known
 
-__all__ = ["by_itself", "compiler_options", "with_options"]
+__all__ = ["compiler_options", "outermost", "with_options"]
 
 
 def compiler_options(device: Any = None) -> dict[str, Any]:
     """Options of XLA's with which programs that model waves are faster, for a `jax.jit` of your own.
 
-    `simulate`, `misfit_and_gradient`, `invert` and other functions of many shots compile with them by themselves, but a
-    program around a simulator, or around these, is compiled as its outermost `jax.jit` says. They change results by
-    rounding only.
+    A simulator called by itself, `snapshots`, `simulate`, `misfit_and_gradient`, `invert` and other functions of many
+    shots are compiled with them. What is a part of a larger program is compiled as its outermost `jax.jit` says; jax
+    refuses options on any other. For these programs they stand before the environment variable ``XLA_FLAGS``. They
+    change results by rounding only.
 
     On a CPU they are:
 
@@ -26,11 +27,12 @@ def compiler_options(device: Any = None) -> dict[str, Any]:
       again at each point of a stencil what was to be computed once: up to three times as slow.
 
     Args:
-        device: which will compute; by default the first that jax has.
+        device: which will compute; by default the one that jax would choose. To ask starts jax: join several processes
+            and set the number of CPU devices before.
 
     Returns:
-        For ``compiler_options`` of `jax.jit`, or of `jax.stages.Lowered.compile`; empty on anything but a CPU, and
-        without options that this jax does not know.
+        For ``compiler_options`` of `jax.jit`, or `jax.stages.Lowered.compile`; empty on anything but a CPU, and without
+        options that this jax does not know.
 
     >>> import jax, jax.numpy as jnp, jaxfwi as jf
     >>> grid = jf.Grid(shape=(20, 30), spacing=10.0, dt=1e-3, nt=200)
@@ -40,11 +42,13 @@ def compiler_options(device: Any = None) -> dict[str, Any]:
     >>> gradient(jf.Acoustic(vp=jnp.full(grid.shape, 1500.0))).vp.shape
     (20, 30)
     """
-    device = jax.devices()[0] if device is None else device
+    if device is None:
+        with jax.ensure_compile_time_eval():
+            device = _device_of(jnp.zeros(()))
     if device.platform != "cpu":
         return {}
     options: dict[str, Any] = {"xla_cpu_prefer_vector_width": 512}
-    if jax.__version_info__ < (0, 11):
+    if jax.__version_info__ < (0, 11):  # which runs the pass late, and later ones cannot do without it
         options["xla_disable_hlo_passes"] = "cse_barrier_expander"
     return {name: value for name, value in options.items() if _is_known(name, value)}
 
@@ -54,28 +58,32 @@ def _is_known(name: str, value: Any) -> bool:
     """Whether this jax takes an option: one that it does not know would be an error in every program."""
     try:
         jax.jit(lambda: 0.0, compiler_options={name: value}).lower().compile()
-    except jax.errors.JaxRuntimeError:
+    except jax.errors.JaxRuntimeError as error:
+        if "No such compile option" not in str(error):
+            raise
         return False
     return True
 
 
-def by_itself(program: Any, static_argnums: tuple[int, ...], arguments: Any) -> Callable:
-    """The jitted function with which to compute on these arguments: with options, unless it is a part of a program, for
-    jax takes them for a whole one only.
-    """
+def outermost(program: Any, static_argnums: tuple[int, ...], arguments: Any) -> Callable:
+    """The jitted function to call with these arguments: with options, unless the call is a part of another program."""
     here = jnp.zeros(())  # under jit what is made of known values is traced too
     leaves = jax.tree.leaves(arguments)
     if not known(*leaves, here):
         return program
     there = next((x for x in leaves if isinstance(x, jax.Array) and x.committed), here)
-    return with_options(program, static_argnums, next(iter(there.devices())))
+    return with_options(program, static_argnums, _device_of(there))
 
 
 def with_options(program: Any, static_argnums: tuple[int, ...], device: Any) -> Any:
     """A jitted function, compiled with the options for a device."""
-    return _with(program, static_argnums, tuple(compiler_options(device).items()))
+    return _jitted(program, static_argnums, tuple(compiler_options(device).items()))
 
 
 @functools.cache
-def _with(program: Any, static_argnums: tuple[int, ...], options: tuple[tuple[str, Any], ...]) -> Any:
+def _jitted(program: Any, static_argnums: tuple[int, ...], options: tuple[tuple[str, Any], ...]) -> Any:
     return jax.jit(program.__wrapped__, static_argnums=static_argnums, compiler_options=dict(options))
+
+
+def _device_of(x: jax.Array) -> Any:
+    return next(iter(x.devices()))

@@ -291,8 +291,9 @@ class _Driver:
         shots = kept or part.shots(i, (self.seed, number))
         numbers, rest = divided(state.unknowns)
         numbers, optimizer_state = dealt.place((numbers, state.optimizer_state))
+        update = _compiled_update(tuple(compiler_options(dealt.device).items()))
         value, slope = total(objective.of_shot, dealt, current_model(objective, numbers), shots)
-        value, penalty, gradient, new, tried, optimizer_state = _compiled_update(dealt.device)(
+        value, penalty, gradient, new, tried, optimizer_state = update(
             objective, part.optimizer, numbers, optimizer_state, value, slope, shots, part.limits
         )
         model = current_model(objective, new)
@@ -340,9 +341,8 @@ class _Driver:
 
 
 @functools.cache
-def _compiled_update(device: Any) -> Callable:
-    options: dict[str, Any] = {"compiler_options": compiler_options(device)}
-    return eqx.filter_jit(_update, **options)
+def _compiled_update(options: tuple[tuple[str, Any], ...]) -> Callable:
+    return eqx.filter_jit(_update, **{"compiler_options": dict(options)})  # pyright: ignore[reportCallIssue]
 
 
 def _update(objective, optimizer, numbers, optimizer_state, misfit, slope, parts, limits):

@@ -1,6 +1,5 @@
 """Many shots: modelling, and misfit with gradient, in batches inside one compiled program."""
 
-import contextlib
 import functools
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -337,19 +336,29 @@ def run(
     if dealt.traced:
         return program(of_shot, dealt.layout, shared, parts[0])
     shared, layout = dealt.place(shared), dealt.layout
-    if jax.config.jax_disable_jit:  # pyright: ignore[reportAttributeAccessIssue]
+    if _debugging():
         return together([program(of_shot, layout, shared, part) for part in parts])
     layout, compiled = _compiled(program, of_shot, dealt, shared, parts[0])
     at_once = budget.fitting(budget.of(compiled), dealt.device, dealt.side_by_side)
-    with contextlib.suppress(TypeError):
+    try:
         if len(parts) == 1:
-            return together([compiled(shared, parts[0])])
-        # A program of jax runs on the core of the thread that calls it, whatever else runs on the same device. It must
-        # be compiled before: settings of jax by `with` belong to the thread that made them.
-        with ThreadPoolExecutor(at_once) as threads:
-            return together(list(threads.map(lambda part: jax.block_until_ready(compiled(shared, part)), parts)))
-    # where the misfit closes over values that are differentiated or mapped, for which `compiled` has no place
-    return together([program(of_shot, layout, shared, part) for part in parts])
+            results = [compiled(shared, parts[0])]
+        else:
+            # A program of jax runs on the core of the thread that calls it, whatever else runs on the same device. It
+            # must be compiled before: settings of jax by `with` belong to the thread that made them.
+            with ThreadPoolExecutor(at_once) as threads:
+                results = list(threads.map(lambda part: jax.block_until_ready(compiled(shared, part)), parts))
+    except TypeError:  # the misfit closes over values that are differentiated or mapped: `compiled` has no place for them
+        results = [program(of_shot, layout, shared, part) for part in parts]
+    return together(results)
+
+
+def _debugging() -> bool:
+    """Whether jax is told to run step by step, or to look for the step that makes a NaN, which compiled programs do
+    not.
+    """
+    config: Any = jax.config
+    return config.jax_disable_jit or config.jax_debug_nans or config.jax_debug_infs
 
 
 def _compiled(program: Any, of_shot: Any, dealt: Deal, shared: Any, shots: Shots) -> tuple[Layout, Any]:

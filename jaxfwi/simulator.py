@@ -16,7 +16,7 @@ from jax import Array
 
 from jaxfwi.absorber import CPML, Frame
 from jaxfwi.checks import known, names_of, of_those, whole
-from jaxfwi.compiler import by_itself
+from jaxfwi.compiler import outermost
 from jaxfwi.coupling import couple, shift
 from jaxfwi.equations.base import WaveEquation
 from jaxfwi.grid import Grid
@@ -110,7 +110,7 @@ class Simulator:
             ValueError: for input that cannot be simulated.
         """
         shot = admit_one(self, model, shot)
-        return by_itself(_one_shot, (0,), (model, shot))(self, model, shot)
+        return outermost(_one_shot, (0,), (model, shot))(self, model, shot)
 
     def admit(self, model: WaveEquation, survey: Survey) -> Survey:
         """Check a model and a survey at the door, as far as their values are known, and return the survey with

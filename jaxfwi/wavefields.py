@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jax import Array, lax
 
 from jaxfwi.checks import names_of, of_those, whole
-from jaxfwi.compiler import by_itself
+from jaxfwi.compiler import outermost
 from jaxfwi.equations.base import WaveEquation
 from jaxfwi.memory import segment
 from jaxfwi.simulator import Simulator, admit_one, coefficients_of, on_samples, set_up
@@ -66,7 +66,7 @@ def snapshots(
     equation = type(model)
     names = simulator.fields(equation)[1] if fields is None else names_of("fields", fields)
     names = of_those("fields", names, equation.recorded(simulator.grid.ndim), equation.__name__)
-    return by_itself(_snapshots, (0, 1, 2), (model, shot))(simulator, every, names, model, shot)
+    return outermost(_snapshots, (0, 1, 2), (model, shot))(simulator, every, names, model, shot)
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1, 2))

@@ -81,12 +81,14 @@ def test_batches_and_cores(shots, options, monkeypatch):
         check_same(misfit(LINE, survey, observed, **chosen), reference)
 
 
-def test_a_misfit_of_what_is_differentiated(monkeypatch):
-    """A misfit that closes over a weight, by which it is differentiated, mapped and compiled."""
+@pytest.mark.parametrize(("shots", "options"), [(2, {}), (2, {"devices": 1}), (1, {})])
+def test_a_misfit_of_what_is_differentiated(shots, options, monkeypatch):
+    """A misfit that closes over a weight, by which it is differentiated, mapped and compiled; in one program and in one
+    for each core."""
     monkeypatch.setattr(layout, "_cores", lambda: 2)
-    survey, observed, (value, _) = expected(LINE, 2)
+    survey, observed, (value, _) = expected(LINE, shots)
 
-    def weighted(weight, **options):
+    def weighted(weight):
         def misfit(predicted, observed):
             return weight**2 * jf.misfits.l2(predicted, observed)
 
@@ -94,6 +96,18 @@ def test_a_misfit_of_what_is_differentiated(monkeypatch):
 
     assert relative(jax.grad(weighted)(3.0), 6.0 * value) < ROUNDING
     assert relative(jax.vmap(weighted)(jnp.arange(3.0)), value * jnp.arange(3.0) ** 2) < ROUNDING
+
+
+@pytest.mark.parametrize("shots", [1, 2])
+def test_jax_finds_the_step_that_makes_a_nan(shots, monkeypatch):
+    monkeypatch.setattr(layout, "_cores", lambda: 2)
+    survey, observed, _ = expected(LINE, shots)
+
+    def spoiled(predicted, observed):
+        return jnp.sum(jnp.sqrt(-1.0 - jnp.square(predicted - observed)))
+
+    with jax.debug_nans(True), pytest.raises(FloatingPointError, match="nan"):
+        jf.misfit_and_gradient(LINE[0], spoiled, LINE[1], survey, observed)
 
 
 def test_products_on_all_cores(monkeypatch):
