@@ -342,7 +342,8 @@ class _Driver:
 
 @functools.cache
 def _compiled_update(options: tuple[tuple[str, Any], ...]) -> Callable:
-    return eqx.filter_jit(_update, **{"compiler_options": dict(options)})  # pyright: ignore[reportCallIssue]
+    more: dict[str, Any] = {"compiler_options": dict(options)}  # for jax.jit
+    return eqx.filter_jit(_update, **more)
 
 
 def _update(objective, optimizer, numbers, optimizer_state, misfit, slope, parts, limits):
