@@ -16,9 +16,10 @@ def compiler_options(device: Any = None) -> dict[str, Any]:
     """Options of XLA's with which programs that model waves are faster, for a `jax.jit` of your own.
 
     A simulator called by itself, `snapshots`, `simulate`, `misfit_and_gradient`, `invert` and other functions of many
-    shots are compiled with them. What is a part of a larger program is compiled as its outermost `jax.jit` says; jax
-    refuses options on any other. For these programs they stand before the environment variable ``XLA_FLAGS``. They
-    change results by rounding only.
+    shots are compiled with them. What is a part of a larger program is compiled as its outermost `jax.jit` says, and
+    under `jax.grad` or `jax.vmap` alone without them: put a `jax.jit` with these options around. jax refuses options on
+    any but the outermost. Here they override the environment variable ``XLA_FLAGS``. They change results by rounding
+    only.
 
     On a CPU they are:
 
@@ -48,7 +49,7 @@ def compiler_options(device: Any = None) -> dict[str, Any]:
     if device.platform != "cpu":
         return {}
     options: dict[str, Any] = {"xla_cpu_prefer_vector_width": 512}
-    if jax.__version_info__ < (0, 11):  # which runs the pass late, and later ones cannot do without it
+    if jax.__version_info__ < (0, 11):  # from 0.11 on the pass runs late, and cannot be left out
         options["xla_disable_hlo_passes"] = "cse_barrier_expander"
     return {name: value for name, value in options.items() if _is_known(name, value)}
 

@@ -348,9 +348,9 @@ def run(
             # must be compiled before: settings of jax by `with` belong to the thread that made them.
             with ThreadPoolExecutor(at_once) as threads:
                 results = list(threads.map(lambda part: jax.block_until_ready(compiled(shared, part)), parts))
-    except (
-        TypeError
-    ):  # the misfit closes over values that are differentiated or mapped: `compiled` has no place for them
+    except TypeError:
+        # The misfit closes over values that are differentiated or mapped, for which `compiled` has no place; what runs
+        # then is a part of their program, and has no options.
         results = [program(of_shot, layout, shared, part) for part in parts]
     return together(results)
 

@@ -81,6 +81,7 @@ def test_batches_and_cores(shots, options, monkeypatch):
         check_same(misfit(LINE, survey, observed, **chosen), reference)
 
 
+@pytest.mark.telling
 @pytest.mark.parametrize(("shots", "options"), [(2, {}), (2, {"devices": 1}), (1, {})])
 def test_a_misfit_of_what_is_differentiated(shots, options, monkeypatch):
     """A misfit that closes over a weight, by which it is differentiated, mapped and compiled; in one program and in one
