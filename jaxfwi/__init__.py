@@ -3,23 +3,23 @@
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from jaxfwi import filters, hosts, misfits, models, optimise, quality, regularization
-from jaxfwi.absorber import CPML
-from jaxfwi.checkpoint import Checkpoints
-from jaxfwi.compiler import compiler_options
-from jaxfwi.encoding import Encoding
+from jaxfwi import diagnostics, filters, hosts, misfits, models, optimise, regularisation
+from jaxfwi._compiler import compiler_options
 from jaxfwi.equations import Acoustic, Elastic, VariableDensityAcoustic, WaveEquation
-from jaxfwi.grid import Grid
-from jaxfwi.inversion import InversionState, invert
-from jaxfwi.memory import BoundarySaving, Checkpointing, FullStorage
-from jaxfwi.objective import FlatObjective
-from jaxfwi.products import gauss_newton_diagonal, gauss_newton_product, hessian_product
-from jaxfwi.shots import estimate_memory, misfit_and_gradient, simulate
-from jaxfwi.simulator import Simulator
-from jaxfwi.stages import Stage
-from jaxfwi.survey import Survey
-from jaxfwi.wavefields import snapshots
-from jaxfwi.wavelets import ricker
+from jaxfwi.grid.absorber import CPML
+from jaxfwi.grid.grid import Grid
+from jaxfwi.inversion.checkpoint import Checkpoints
+from jaxfwi.inversion.invert import InversionState, invert
+from jaxfwi.inversion.objective import FlatObjective
+from jaxfwi.inversion.stages import Stage
+from jaxfwi.shots.products import gauss_newton_diagonal, gauss_newton_product, hessian_product
+from jaxfwi.shots.programs import estimate_memory, misfit_and_gradient, simulate
+from jaxfwi.simulation.memory import BoundarySaving, Checkpointing, FullStorage
+from jaxfwi.simulation.simulator import Simulator
+from jaxfwi.simulation.snapshots import snapshots
+from jaxfwi.survey.encoding import Encoding
+from jaxfwi.survey.survey import Survey
+from jaxfwi.survey.wavelets import ricker
 
 if TYPE_CHECKING:
     from jaxfwi import io, plot
@@ -42,6 +42,7 @@ __all__ = [
     "VariableDensityAcoustic",
     "WaveEquation",
     "compiler_options",
+    "diagnostics",
     "estimate_memory",
     "filters",
     "gauss_newton_diagonal",
@@ -55,8 +56,7 @@ __all__ = [
     "models",
     "optimise",
     "plot",
-    "quality",
-    "regularization",
+    "regularisation",
     "ricker",
     "simulate",
     "snapshots",
@@ -76,6 +76,6 @@ def __dir__() -> list[str]:
     return __all__
 
 
-for _module in (filters, hosts, misfits, models, optimise, quality, regularization):
+for _module in (diagnostics, filters, hosts, misfits, models, optimise, regularisation):
     _module.__dir__ = _module.__all__.copy  # what completion offers, without what the module itself imports
 del _module

@@ -8,7 +8,7 @@ import numpy as np
 from jax import Array
 from jax.typing import ArrayLike
 
-from jaxfwi.checks import whole
+from jaxfwi._checks import as_integer
 
 __all__ = ["Butterworth", "Tilt", "ZeroPhase"]
 
@@ -172,7 +172,7 @@ class Butterworth(ZeroPhase):
             raise ValueError("a filter needs a corner: give low for a high-pass, high for a low-pass, both for a band.")
         if self.low is not None and self.high is not None and self.low >= self.high:
             raise ValueError(f"low must be below high, got {self.low:g} and {self.high:g} Hz.")
-        object.__setattr__(self, "order", whole("order", self.order, 1))
+        object.__setattr__(self, "order", as_integer("order", self.order, 1))
 
     def check(self, dt: float) -> None:
         """Raise a ValueError if data of this time step cannot have such corners."""

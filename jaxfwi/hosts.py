@@ -15,7 +15,7 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
-from jaxfwi.checks import whole
+from jaxfwi._checks import as_integer
 
 __all__ = ["share", "start", "wait"]
 
@@ -66,7 +66,7 @@ def start(
         host, _, port = coordinator.rpartition(":")
         if not host or not port.isdecimal() or not 0 < int(port) < 65536:
             raise ValueError(f"coordinator must be 'host:port', with the host of process 0, got {coordinator!r}.")
-        processes, process = whole("processes", processes, 1), whole("process", process, 0)
+        processes, process = as_integer("processes", processes, 1), as_integer("process", process, 0)
         if process >= processes:
             raise ValueError(f"process must be below processes = {processes}, counting from 0, got {process}.")
         name = f"{name}, process {process} of {processes}"
@@ -141,9 +141,9 @@ def share(n: int, process: int | None = None, processes: int | None = None) -> n
     """
     if (process is None) != (processes is None):
         raise ValueError(f"process and processes belong together, got {process} and {processes}: give both or none.")
-    n = whole("n", n, 0)
-    processes = whole("processes", jax.process_count() if processes is None else processes, 1)
-    process = whole("process", jax.process_index() if process is None else process, 0)
+    n = as_integer("n", n, 0)
+    processes = as_integer("processes", jax.process_count() if processes is None else processes, 1)
+    process = as_integer("process", jax.process_index() if process is None else process, 0)
     if process >= processes:
         raise ValueError(f"process must be below processes = {processes}, counting from 0, got {process}.")
     return np.arange(n * process // processes, n * (process + 1) // processes)

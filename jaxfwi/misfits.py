@@ -32,8 +32,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from jaxfwi import traces
-from jaxfwi.checks import positive, whole
+from jaxfwi import _traces
+from jaxfwi._checks import as_integer, positive_number
 
 __all__ = [
     "Envelope",
@@ -94,7 +94,7 @@ class Huber:
     threshold: float
 
     def __post_init__(self):
-        _set(self, threshold=positive("threshold", self.threshold, "number in units of the data"))
+        _set(self, threshold=positive_number("threshold", self.threshold, "number in units of the data"))
 
     def __call__(self, predicted: Array, observed: Array) -> Array:
         residual = predicted - observed
@@ -114,7 +114,7 @@ def global_correlation(predicted: Array, observed: Array) -> Array:
     >>> global_correlation(7.0 * data, data).item(), global_correlation(-data, data).round(4).item()
     (0.0, 2.0)
     """
-    ours, theirs = (traces.unit(x) for x in traces.paired(predicted, observed))
+    ours, theirs = (_traces.unit(x) for x in _traces.paired(predicted, observed))
     # the same as one minus the product, but for traces of zeros, and free of its cancellation near the minimum
     lone = jnp.any(ours != 0, axis=-1) != jnp.any(theirs != 0, axis=-1)
     return 0.5 * jnp.sum((ours - theirs) ** 2) + 0.5 * jnp.sum(lone.astype(ours.dtype))
@@ -142,13 +142,13 @@ class Envelope:
     water_level: float = 1e-3
 
     def __post_init__(self):
-        power = positive("power", self.power)
+        power = positive_number("power", self.power)
         if power < 1:
             raise ValueError(f"power must be at least 1, as below it the gradient grows without bound, got {power}.")
         _set(self, power=power, water_level=_part("water_level", self.water_level))
 
     def __call__(self, predicted: Array, observed: Array) -> Array:
-        ours, theirs = (traces.envelope_squared(x) for x in traces.paired(predicted, observed))
+        ours, theirs = (_traces.envelope_squared(x) for x in _traces.paired(predicted, observed))
         level = self.water_level**2 * jnp.max(theirs, axis=-1, keepdims=True)
         ours, theirs = (_power(x + level, 0.5 * self.power) for x in (ours, theirs))
         return 0.5 * jnp.sum((ours - theirs) ** 2)
@@ -175,16 +175,16 @@ class InstantaneousPhase:
     water_level: float = 0.1
 
     def __post_init__(self):
-        _set(self, water_level=_part("water_level", positive("water_level", self.water_level)))
+        _set(self, water_level=_part("water_level", positive_number("water_level", self.water_level)))
 
     def __call__(self, predicted: Array, observed: Array) -> Array:
-        (real, imaginary), (real_o, imaginary_o) = (self._signal(x) for x in traces.paired(predicted, observed))
+        (real, imaginary), (real_o, imaginary_o) = (self._signal(x) for x in _traces.paired(predicted, observed))
         return 0.5 * jnp.sum((real - real_o) ** 2 + (imaginary - imaginary_o) ** 2)
 
     def _signal(self, x: Array) -> tuple[Array, Array]:
         """Real and imaginary part."""
-        real = traces.shape(x)
-        imaginary = traces.hilbert(real)
+        real = _traces.shape(x)
+        imaginary = _traces.hilbert(real)
         square = real**2 + imaginary**2
         square += self.water_level**2 * jnp.max(square, axis=-1, keepdims=True)
         size = jnp.sqrt(jnp.where(square > 0, square, 1.0))
@@ -211,10 +211,10 @@ class Traveltime:
     dt: float
 
     def __post_init__(self):
-        _set(self, dt=positive("dt", self.dt, "number of seconds"))
+        _set(self, dt=positive_number("dt", self.dt, "number of seconds"))
 
     def __call__(self, predicted: Array, observed: Array) -> Array:
-        lag, _ = traces.lag(*traces.paired(predicted, observed))
+        lag, _ = _traces.lag(*_traces.paired(predicted, observed))
         return 0.5 * jnp.sum((self.dt * lag) ** 2)
 
 
@@ -256,13 +256,13 @@ class Wasserstein:
     def __post_init__(self):
         if self.positive not in list(_POSITIVE):
             raise ValueError(f"positive must be one of {', '.join(_POSITIVE)}, got {self.positive!r}.")
-        _set(self, dt=positive("dt", self.dt, "number of seconds"), scale=positive("scale", self.scale))
+        _set(self, dt=positive_number("dt", self.dt, "number of seconds"), scale=positive_number("scale", self.scale))
 
     def __call__(self, predicted: Array, observed: Array) -> Array:
-        ours, theirs = (traces.unit(x) for x in traces.paired(predicted, observed))
-        scale = self.scale / traces.peak(theirs)
+        ours, theirs = (_traces.unit(x) for x in _traces.paired(predicted, observed))
+        scale = self.scale / _traces.peak(theirs)
         ours, theirs = (self._mass(scale * x) for x in (ours, theirs))
-        return self.dt**2 * jnp.sum(traces.transport(ours, theirs))
+        return self.dt**2 * jnp.sum(_traces.transport(ours, theirs))
 
     def _mass(self, x: Array) -> Array:
         mass = _POSITIVE[self.positive](x)
@@ -295,11 +295,11 @@ class SlicedGraphSpace:
     directions: int = 16
 
     def __post_init__(self):
-        dt, time_shift = (positive(n, getattr(self, n), "number of seconds") for n in ("dt", "time_shift"))
-        _set(self, dt=dt, time_shift=time_shift, directions=whole("directions", self.directions, 2))
+        dt, time_shift = (positive_number(n, getattr(self, n), "number of seconds") for n in ("dt", "time_shift"))
+        _set(self, dt=dt, time_shift=time_shift, directions=as_integer("directions", self.directions, 2))
 
     def __call__(self, predicted: Array, observed: Array) -> Array:
-        ours, theirs = traces.paired(predicted, observed)
+        ours, theirs = _traces.paired(predicted, observed)
         sample = jnp.max(jnp.abs(theirs), axis=-1, keepdims=True) * (self.dt / self.time_shift)
         time = sample * jnp.arange(theirs.shape[-1], dtype=theirs.dtype)
 
@@ -333,7 +333,7 @@ class WeightedSum:
             terms = ()
         if not terms or not all(callable(misfit) for _, misfit in terms):
             raise ValueError(f"terms must be pairs of a weight and a misfit function, got {self.terms!r}.")
-        _set(self, terms=tuple((positive("weight", weight), misfit) for weight, misfit in terms))
+        _set(self, terms=tuple((positive_number("weight", weight), misfit) for weight, misfit in terms))
 
     def __call__(self, predicted: Array, observed: Array) -> Array:
         return sum(weight * misfit(predicted, observed) for weight, misfit in self.terms)  # pyright: ignore
@@ -366,7 +366,7 @@ class Filtered:
         for name in ("misfit", "filter"):
             if not callable(getattr(self, name)):
                 raise ValueError(f"{name} must be a function, got {getattr(self, name)!r}.")
-        _set(self, dt=positive("dt", self.dt, "number of seconds"))
+        _set(self, dt=positive_number("dt", self.dt, "number of seconds"))
 
     def __call__(self, predicted: Array, observed: Array) -> Array:
         return self.misfit(self.filter(predicted, self.dt), self.filter(observed, self.dt))

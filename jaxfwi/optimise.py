@@ -30,8 +30,8 @@ import optax
 from jax import Array, lax
 from numpy.typing import ArrayLike
 
-from jaxfwi.checks import known, whole
-from jaxfwi.grid import Grid
+from jaxfwi._checks import as_integer, is_concrete
+from jaxfwi.grid.grid import Grid
 
 __all__ = ["added", "clamp", "mute", "precondition", "smooth", "truncated_gauss_newton"]
 
@@ -295,11 +295,11 @@ def truncated_gauss_newton(
     >>> update.round(6).tolist(), int(state.products)
     ([3.0, 3.0], 2)
     """
-    iterations = whole("iterations", iterations, 1)
+    iterations = as_integer("iterations", iterations, 1)
     if not 0 <= tolerance < 1:
         raise ValueError(f"tolerance must lie from 0 to below 1, got {tolerance!r}.")
     for number in jax.tree.leaves(damping):
-        if np.ndim(number) or (known(number) and not 0 <= number < np.inf):
+        if np.ndim(number) or (is_concrete(number) and not 0 <= number < np.inf):
             raise ValueError(f"damping must be a number, 0 or more, or like the model, numbers, got {damping!r}.")
     if diagonal is not None:
         _check_diagonal(diagonal)
@@ -411,7 +411,7 @@ def _inverse(diagonal: Any, damping: float, x: Any, more: Any = 0.0) -> tuple[Ar
 
 def _check_diagonal(diagonal: Any) -> None:
     for x in jax.tree.leaves(diagonal):
-        if known(x) and not (np.isfinite(x).all() and np.min(x) >= 0):
+        if is_concrete(x) and not (np.isfinite(x).all() and np.min(x) >= 0):
             raise ValueError("diagonal must be finite and nowhere below 0, as of jaxfwi.gauss_newton_diagonal.")
 
 

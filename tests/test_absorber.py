@@ -10,7 +10,7 @@ import pytest
 from analytic import every_node, plain_cpml, relative, ricker, shoot, trace
 
 import jaxfwi as jf
-from jaxfwi.simulator import coefficients_of, set_up
+from jaxfwi.simulation.simulator import coefficients_of, set_up
 
 
 def reflected(speed, width, order):

@@ -11,7 +11,7 @@ import pytest
 from analytic import closed_form, dispersion, every_node, laplacian, relative, ricker, shoot, trace
 
 import jaxfwi as jf
-from jaxfwi.simulator import one_shot
+from jaxfwi.simulation.simulator import one_shot
 
 SPEED = 2000.0
 

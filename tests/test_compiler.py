@@ -9,7 +9,8 @@ import optax
 import pytest
 
 import jaxfwi as jf
-from jaxfwi import compiler, inversion
+from jaxfwi import _compiler
+from jaxfwi.inversion import invert
 
 GRID = jf.Grid((12, 14), 10.0, 1e-3, 150)
 SURVEY = jf.Survey.fixed_spread(
@@ -38,7 +39,7 @@ CALLS = {
 @pytest.fixture
 def refused(monkeypatch):
     """Every program that is compiled with options is an error."""
-    for module in (compiler, inversion):
+    for module in (_compiler, invert):
         monkeypatch.setattr(module, "compiler_options", lambda device=None: {"xla_no_such_option": 1})
 
 
@@ -50,7 +51,7 @@ def test_our_own_programs_are_compiled_with_the_options(refused, call):
 
 
 def test_so_is_the_update_of_an_inversion(refused, monkeypatch):
-    monkeypatch.setattr(compiler, "compiler_options", lambda device=None: {})
+    monkeypatch.setattr(_compiler, "compiler_options", lambda device=None: {})
     run = jf.invert(SIMULATOR, MODEL, SURVEY, OBSERVED, optimizer=optax.sgd(1.0), iterations=1)
     with pytest.raises(jax.errors.JaxRuntimeError, match="xla_no_such_option"):
         list(run)
@@ -93,5 +94,5 @@ def test_other_devices_than_processors_have_no_options():
 
 
 def test_an_option_that_this_jax_does_not_know_is_left_out():
-    assert not compiler._is_known("xla_no_such_option", 1)
-    assert compiler._is_known("xla_cpu_prefer_vector_width", 512)
+    assert not _compiler._is_known("xla_no_such_option", 1)
+    assert _compiler._is_known("xla_cpu_prefer_vector_width", 512)

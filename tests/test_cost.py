@@ -9,8 +9,8 @@ import pytest
 from compiling import loops
 
 import jaxfwi as jf
-from jaxfwi import stencils
-from jaxfwi.absorber import Frame
+from jaxfwi.grid import stencils
+from jaxfwi.grid.absorber import Frame
 
 SHAPE, STEPS, ORDER = (173, 561), 2000, 8
 GRID = jf.Grid(SHAPE, 20.0, 2e-3, STEPS)

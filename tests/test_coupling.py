@@ -7,11 +7,11 @@ import pytest
 from analytic import relative, ricker, shoot, trace
 
 import jaxfwi as jf
-from jaxfwi import stencils
-from jaxfwi.absorber import Frame
-from jaxfwi.coupling import FEW, Coupling, couple, inject
 from jaxfwi.equations.base import Field
-from jaxfwi.simulator import one_shot
+from jaxfwi.grid import stencils
+from jaxfwi.grid.absorber import Frame
+from jaxfwi.simulation.coupling import FEW, Coupling, couple, inject
+from jaxfwi.simulation.simulator import one_shot
 
 SPEED = 2000.0
 

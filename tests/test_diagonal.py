@@ -10,7 +10,7 @@ import pytest
 
 import jaxfwi as jf
 from jaxfwi.filters import Butterworth
-from jaxfwi.products import gauss_newton_diagonal
+from jaxfwi.shots.products import gauss_newton_diagonal
 
 GRID = jf.Grid((16,), 10.0, 2.5e-3, 120)
 SIMULATOR = jf.Simulator(GRID, absorber=jf.CPML(width=3), memory=jf.FullStorage())

@@ -22,8 +22,8 @@ from jax.sharding import Mesh, PartitionSpec
 from test_gradients import STRATEGIES, relative
 
 import jaxfwi as jf
-from jaxfwi.absorber import Frame
-from jaxfwi.simulator import coefficients_of, one_shot, one_shot_with, share_of_shot, split_of
+from jaxfwi.grid.absorber import Frame
+from jaxfwi.simulation.simulator import coefficients_of, one_shot, one_shot_with, share_of_shot, split_of
 
 REPLICATED = PartitionSpec()
 # The same numbers, on nodes to the bit but for how a program was compiled; receivers between nodes sum over blocks.

@@ -8,7 +8,7 @@ import pytest
 from test_inversion import GRID, SIMULATOR, START, TRUE, assert_same, shots  # noqa: F401
 
 import jaxfwi as jf
-from jaxfwi import stages
+from jaxfwi.inversion import stages
 
 SECTION = jf.Grid((16, 22), 10.0, 1.5e-3, 160)
 DELAYED = jf.Encoding(longest_delay=0.02)

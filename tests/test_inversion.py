@@ -8,7 +8,7 @@ import optax
 import pytest
 
 import jaxfwi as jf
-from jaxfwi import stages
+from jaxfwi.inversion import stages
 
 GRID = jf.Grid((16,), 10.0, 2.5e-3, 120)
 SIMULATOR = jf.Simulator(GRID, absorber=jf.CPML(width=3))

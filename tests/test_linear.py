@@ -13,8 +13,8 @@ import pytest
 from jax.sharding import Mesh, PartitionSpec
 
 import jaxfwi as jf
-from jaxfwi.absorber import Frame
-from jaxfwi.linear import linear_operator
+from jaxfwi.grid.absorber import Frame
+from jaxfwi.grid.linear import linear_operator
 
 # The same sums of some ten terms in another order: measured 7e-16 of the largest value.
 ROUNDING = 1e-14

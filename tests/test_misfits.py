@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from test_gradients import relative
 
-from jaxfwi import traces
+from jaxfwi import _traces
 from jaxfwi.misfits import (
     Envelope,
     Huber,
@@ -71,7 +71,7 @@ def pulses(*times, phase=0.0):
     square = (np.pi * 20.0 * (DT * np.arange(NT)[:, None] - np.array(times))) ** 2
     out = (1.0 - 2.0 * square) * np.exp(-square)
     if phase:
-        out = np.cos(phase) * out + np.sin(phase) * np.asarray(traces.hilbert(out.T)).T
+        out = np.cos(phase) * out + np.sin(phase) * np.asarray(_traces.hilbert(out.T)).T
     return jnp.asarray(out[..., None])
 
 

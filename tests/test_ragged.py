@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from test_gradients import STRATEGIES, relative
 
 import jaxfwi as jf
-from jaxfwi.simulator import one_shot
+from jaxfwi.simulation.simulator import one_shot
 
 GRID = jf.Grid((20, 24), (10.0, 12.0), 1.5e-3, 100)
 MODEL = jf.Acoustic(vp=jnp.asarray(np.random.default_rng(0).uniform(2000.0, 2400.0, GRID.shape)))

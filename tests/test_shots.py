@@ -19,8 +19,9 @@ from compiling import compilations
 from test_gradients import relative
 
 import jaxfwi as jf
-from jaxfwi import budget, layout, shots, stages
-from jaxfwi.aperture import windows
+from jaxfwi.inversion import stages
+from jaxfwi.shots import budget, layout, programs
+from jaxfwi.shots.aperture import windows
 
 # The same sums over shots in another order, and batched steps compiled otherwise. Measured: 7e-15.
 ROUNDING = 1e-12
@@ -428,15 +429,15 @@ def test_batches_are_chosen_by_the_compiled_program(monkeypatch):
     dealt = layout.deal(simulator, start, survey, observed, batch=None, devices=1, aperture=None)
     assert dealt.layout.batch == 1  # on a CPU
     dealt = replace(dealt, layout=replace(dealt.layout, batch=None))
-    of_shot = shots.Gradient(shots.OneShot(simulator, jf.Acoustic), (jf.misfits.l2,))
+    of_shot = programs.Gradient(programs.OneShot(simulator, jf.Acoustic), (jf.misfits.l2,))
     sizes = [jf.estimate_memory(simulator, start, survey, jf.misfits.l2, devices=1, batch=n)[1:] for n in (1, 2, 4)]
     one, two, four = map(sum, sizes)
     monkeypatch.setattr(budget, "_free", lambda device: (one + 3.5 * (two - one)) / 0.9)  # room for four
-    _, compiled = shots._compiled(shots.in_one_program, of_shot, dealt, start, dealt.take()[0])
+    _, compiled = programs._compiled(programs.in_one_program, of_shot, dealt, start, dealt.take()[0])
     # by the estimate 129 kB, and 67 kB for two at once
     assert sum(budget.of(compiled)[1:]) == pytest.approx(four, rel=0.1)
     monkeypatch.setattr(budget, "_free", lambda device: 2**40)
-    check_same(shots.total(of_shot, dealt, start, dealt.take()), reference)
+    check_same(programs.total(of_shot, dealt, start, dealt.take()), reference)
 
 
 class File:

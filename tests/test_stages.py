@@ -11,7 +11,7 @@ from test_inversion import GRID, SIMULATOR, START, TRUE, assert_same, shots  # n
 
 import jaxfwi as jf
 from jaxfwi.filters import Butterworth
-from jaxfwi.stages import mini_batch
+from jaxfwi.inversion.stages import mini_batch
 
 DENSE = jf.Grid((14,), 10.0, 2e-3, 120)
 PARAMETERS = jf.Simulator(DENSE, absorber=jf.CPML(width=3))
@@ -201,7 +201,7 @@ def test_a_logarithm_a_coarse_grid_and_a_network_stand_in_for_a_model(shots):  #
 
 @pytest.mark.parametrize("optimizer", [optax.sgd(1e5), optax.lbfgs()], ids=["sgd", "lbfgs"])
 def test_a_penalty_is_added_with_its_gradient(shots, optimizer):  # noqa: F811
-    penalty = jf.regularization.Reference(10.0, START, weight=1e-9)
+    penalty = jf.regularisation.Reference(10.0, START, weight=1e-9)
     start = jf.Acoustic(vp=START.vp + 10.0)
     (state,) = run(shots, start, optimizer=optimizer, iterations=1, regularization=penalty)
     value, gradient = jf.misfit_and_gradient(SIMULATOR, jf.misfits.l2, start, *shots)
@@ -216,7 +216,7 @@ def test_a_penalty_is_added_with_its_gradient(shots, optimizer):  # noqa: F811
 @pytest.mark.slow
 def test_a_strong_penalty_wins(shots):  # noqa: F811
     """With a line search, which must see it too."""
-    penalty = jf.regularization.Reference(10.0, START, weight=1.0)
+    penalty = jf.regularisation.Reference(10.0, START, weight=1.0)
     start = jf.Acoustic(vp=START.vp + 10.0)
     *_, state = run(shots, start, optimizer=optax.lbfgs(), iterations=3, regularization=penalty)
     assert float(jnp.abs(state.model.vp - START.vp).max()) < 0.01  # measured: 7e-5
@@ -235,7 +235,7 @@ def newton(count, damping=0.0):
 
 @pytest.mark.slow
 def test_products_with_the_gauss_newton_hessian_are_at_hand(shots):  # noqa: F811
-    penalty = jf.regularization.Reference(10.0, START, weight=1e-7)
+    penalty = jf.regularisation.Reference(10.0, START, weight=1e-7)
     options = {"optimizer": newton(16), "regularization": penalty}
     start = jf.Acoustic(vp=START.vp + 10.0)
     (state,) = run(shots, start, iterations=1, **options)

@@ -13,11 +13,11 @@ from analytic import relative, ricker, shoot
 from elastic import pressure, velocity
 
 import jaxfwi as jf
-from jaxfwi import stencils
-from jaxfwi.absorber import Frame
 from jaxfwi.equations.base import State
-from jaxfwi.simulator import half_a_step_on
-from jaxfwi.surface import surface
+from jaxfwi.grid import stencils
+from jaxfwi.grid.absorber import Frame
+from jaxfwi.grid.surface import surface
+from jaxfwi.simulation.simulator import half_a_step_on
 
 VP, VS, RHO = 2000.0, 1150.0, 2200.0
 

@@ -5,8 +5,8 @@ from typing import Any, ClassVar
 import numpy as np
 from jax import Array
 
-from jaxfwi.absorber import Derivative
 from jaxfwi.equations.base import Field, Ring, Stage, State, WaveEquation
+from jaxfwi.grid.absorber import Derivative
 
 __all__ = ["Acoustic"]
 

@@ -9,8 +9,8 @@ import equinox as eqx
 import jax.numpy as jnp
 from jax import Array
 
-from jaxfwi.absorber import Derivative
-from jaxfwi.checks import at_hand
+from jaxfwi._checks import concrete_values
+from jaxfwi.grid.absorber import Derivative
 
 __all__ = ["Field", "Ring", "Stage", "State", "WaveEquation"]
 
@@ -145,7 +145,7 @@ class WaveEquation(eqx.Module):
 def _in_short(value: Any) -> str:
     """An array's type and shape, and where its values are at hand their range; of anything else what equinox shows."""
     text = eqx.tree_pformat(value)
-    values = at_hand(value)
+    values = concrete_values(value)
     if values is None or not values.size or not jnp.issubdtype(values.dtype, jnp.floating):
         return text
     low, high = float(values.min()), float(values.max())

@@ -13,12 +13,12 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from jaxfwi import stencils
-from jaxfwi.absorber import Derivative, Slab, first_row
 from jaxfwi.equations.base import Field, Ring, Stage, State, WaveEquation
-from jaxfwi.linear import linear_operator
-from jaxfwi.split import Split, with_neighbours
-from jaxfwi.surface import surface
+from jaxfwi.grid import stencils
+from jaxfwi.grid.absorber import Derivative, Slab, first_row
+from jaxfwi.grid.blocks import Split, with_neighbours
+from jaxfwi.grid.linear import linear_operator
+from jaxfwi.grid.surface import surface
 
 __all__ = [
     "Staggered",
@@ -114,14 +114,16 @@ def half_way(ndim: int, *axes: int) -> tuple[bool, ...]:
 def next_node_mean(x: Array, axis: int) -> Array:
     """The mean of each node's value and the next one's along an axis; the last node's is its own."""
     n = x.shape[axis]
-    return 0.5 * (x + jnp.concatenate([stencils.section(x, axis, 1, n - 1), stencils.section(x, axis, n - 1, 1)], axis))
+    return 0.5 * (
+        x + jnp.concatenate([stencils.slice_axis(x, axis, 1, n - 1), stencils.slice_axis(x, axis, n - 1, 1)], axis)
+    )
 
 
 def closed(x: Array, half: tuple[bool, ...]) -> Array:
     """`x`, with zeros half a cell beyond the last node: nothing moves there, as half a cell before the first node."""
     for axis, h in enumerate(half):
         if h:
-            x = stencils.extend(stencils.section(x, axis, 0, x.shape[axis] - 1), axis, 0, 1)
+            x = stencils.pad_axis(stencils.slice_axis(x, axis, 0, x.shape[axis] - 1), axis, 0, 1)
     return x
 
 
@@ -188,7 +190,7 @@ def _moved(equation: type[Staggered], table: Table, direction: float) -> Callabl
             for c, derivatives, sign in terms:
                 for d in derivatives:
                     for start, patch in zip(rates.starts(d, field.shape), patches[_key(d)], strict=True):
-                        more = direction * sign * stencils.part(coefficients[c], start, patch.shape) * patch
+                        more = direction * sign * stencils.slice_at(coefficients[c], start, patch.shape) * patch
                         where = (start, patch.shape)
                         extra[where] = extra[where] + more if where in extra else more
             for (start, _), patch in extra.items():
@@ -233,7 +235,7 @@ class Rates:
     def memory(self, field: Array) -> dict[str, tuple[Array, ...]]:
         """Memory variables at rest."""
         return {
-            _key((name, axis)): tuple(stencils.section(field, axis, 0, slab.width) for slab in self._slabs(axis))
+            _key((name, axis)): tuple(stencils.slice_axis(field, axis, 0, slab.width) for slab in self._slabs(axis))
             for name, axis, _ in self.reads
         }
 
@@ -257,15 +259,15 @@ class Rates:
             key, to_half = _key((name, axis)), not field.half[axis]
             u = with_neighbours(waves[name], reach, self._split(axis))
             h = self.derivative.spacing[axis]
-            dense[key] = stencils.extend(stencils.staggered(u, axis, order, h, to_half), axis, reach, reach)
+            dense[key] = stencils.pad_axis(stencils.staggered(u, axis, order, h, to_half), axis, reach, reach)
             patches[key], psis = [], []
             if self._at_surface(axis):
                 change = self._change(field, u.dtype)
-                patches[key].append(_rows(change, stencils.section(u, 0, reach, change.shape[1])))
+                patches[key].append(_rows(change, stencils.slice_axis(u, 0, reach, change.shape[1])))
             for slab, psi in zip(self._slabs(axis), memory[key], strict=True):
                 a, b = slab.recursion(u.ndim, u.dtype, to_half)
                 first = slab.start(u.shape, 0, to_half)[axis] - reach
-                near = stencils.section(u, axis, first, slab.width + 2 * reach)
+                near = stencils.slice_axis(u, axis, first, slab.width + 2 * reach)
                 psi = b * psi + a * stencils.staggered(near, axis, order, h, to_half)
                 patches[key].append(psi)
                 psis.append(psi)
@@ -281,8 +283,8 @@ class Rates:
         for name, axis, field in self.reads:
             key, to_half = _key((name, axis)), not field.half[axis]
             h = self.derivative.spacing[axis]
-            wide = with_neighbours(stencils.apart(dense[key]), reach, self._split(axis))
-            pulled = -stencils.extend(stencils.staggered(wide, axis, order, h, not to_half), axis, reach, reach)
+            wide = with_neighbours(stencils.unfused_on_cpu(dense[key]), reach, self._split(axis))
+            pulled = -stencils.pad_axis(stencils.staggered(wide, axis, order, h, not to_half), axis, reach, reach)
             waves[name] = waves[name] + pulled
             rest, psis = list(patches[key]), []
             if self._at_surface(axis):
@@ -305,7 +307,7 @@ class Rates:
         before = min(reach, start[axis] - reach)
         after = min(reach, shape[axis] - reach - start[axis] - slab.width)
         start[axis] -= before
-        wide = stencils.extend(values, axis, reach + before, reach + after)
+        wide = stencils.pad_axis(values, axis, reach + before, reach + after)
         pulled = -stencils.staggered(wide, axis, order, self.derivative.spacing[axis], not to_half)
         return tuple(start), pulled
 

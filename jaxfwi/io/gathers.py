@@ -21,9 +21,9 @@ from typing import Any
 import jax
 import numpy as np
 
-from jaxfwi.checks import whole
+from jaxfwi._checks import as_integer
 from jaxfwi.io.files import existing, needed, written
-from jaxfwi.survey import Survey
+from jaxfwi.survey.survey import Survey
 
 __all__ = ["Gathers", "read", "write", "write_shot"]
 
@@ -146,7 +146,7 @@ def write_shot(folder: str | os.PathLike, shot: int, gather: Any) -> None:
     (2, 50, 7, 1)
     """
     folder, gather = Path(folder), np.asarray(gather)
-    path = folder / f"{_member(whole('shot', shot, 0))}.npz"
+    path = folder / f"{_member(as_integer('shot', shot, 0))}.npz"
     _check(path, shot, gather)
     folder.mkdir(parents=True, exist_ok=True)
     with written(path) as place, zipfile.ZipFile(place, "w") as archive:

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxfwi.grid import Grid
+from jaxfwi.grid.grid import Grid
 from jaxfwi.io.files import existing, written
 
 __all__ = ["read", "write"]

@@ -14,12 +14,12 @@ from typing import Any
 import jax
 import numpy as np
 
-from jaxfwi.checks import positive
+from jaxfwi._checks import positive_number
 from jaxfwi.io.files import existing, needed, written
 from jaxfwi.io.gathers import Gathers
 from jaxfwi.io.headers import FIELDS, coordinates, grouped, positions, scalar_of, scaled, time_axis
 from jaxfwi.io.models import checked
-from jaxfwi.survey import Survey
+from jaxfwi.survey.survey import Survey
 
 __all__ = ["Recording", "read", "read_model", "write", "write_model"]
 
@@ -285,7 +285,7 @@ def write_model(path: str | os.PathLike, model: Any, spacing: float | Sequence[f
     model = checked("model", np.asarray(model))
     if model.ndim != 2:
         raise ValueError(f"model must be (nz, nx), got shape {model.shape}: SEG-Y sections have two dimensions.")
-    dz, dx = (positive("spacing", h, "number of metres") for h in np.broadcast_to(np.asarray(spacing, float), 2))
+    dz, dx = (positive_number("spacing", h, "number of metres") for h in np.broadcast_to(np.asarray(spacing, float), 2))
     interval = _whole("spacing in depth", dz, 1e-3, "millimetres")
     x = dx * np.arange(model.shape[1])
     scalar = scalar_of(x)
@@ -418,7 +418,7 @@ def _shots(data: Any, expected: tuple[int, int]) -> Iterator[np.ndarray]:
 
 def _whole(name: str, value: float, unit: float, units: str) -> int:
     """A number in units that must be whole and fit 16 bits."""
-    count = positive(name, value) / unit
+    count = positive_number(name, value) / unit
     if not (abs(count - round(count)) < 1e-6 * count and 1 <= round(count) < 2**16):
         raise ValueError(f"{name} must be a whole number of {units} up to {2**16 - 1} for SEG-Y, got {value!r}.")
     return round(count)

@@ -31,14 +31,14 @@ from typing import Any
 
 import numpy as np
 
-from jaxfwi.absorber import CPML
 from jaxfwi.equations import Acoustic, Elastic, VariableDensityAcoustic, WaveEquation
-from jaxfwi.grid import Grid
+from jaxfwi.grid.absorber import CPML
+from jaxfwi.grid.grid import Grid
 from jaxfwi.io import models, pickles
 from jaxfwi.io.files import existing, needed
-from jaxfwi.simulator import Simulator
-from jaxfwi.survey import Survey
-from jaxfwi.wavelets import ricker
+from jaxfwi.simulation.simulator import Simulator
+from jaxfwi.survey.survey import Survey
+from jaxfwi.survey.wavelets import ricker
 
 __all__ = ["Project", "read"]
 

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 from numpy.typing import ArrayLike
 
-from jaxfwi.checks import positive
+from jaxfwi._checks import positive_number
 from jaxfwi.plot.arguments import FloatArray, checked_section
 from jaxfwi.plot.figures import DIVERGING, new_figure
 from jaxfwi.plot.scales import symmetric_limits
@@ -119,7 +119,7 @@ def animation(
         5
     """
     fields, seconds, behind = _checked(waves, times, background)
-    rate = positive("frame_rate", frame_rate, "number of snapshots a second")
+    rate = positive_number("frame_rate", frame_rate, "number of snapshots a second")
     clim = symmetric_limits(fields, percentile) if clim is None else clim
     figure = new_figure((6.5, section_height(fields.shape[1:], spacing, width=5.0)))
     ax = figure.add_subplot()

@@ -1,0 +1,1 @@
+"""Inversions: stages, the loop over updates, and its state on disk."""

@@ -1,0 +1,37 @@
+"""Source wavelets: functions of time that a source injects."""
+
+import jax.numpy as jnp
+from jax import Array
+
+from jaxfwi.grid.grid import Grid
+
+__all__ = ["ricker"]
+
+
+def ricker(grid: Grid, frequency: float, delay: float | None = None) -> Array:
+    """The Ricker wavelet, the second derivative of a Gaussian, of unit peak (Ricker 1953, Geophysics 18, 10-40).
+
+    Args:
+        grid: gives the time axis.
+        frequency: peak frequency in Hz.
+        delay: time of the peak in seconds; by default ``1.5 / frequency``, where the wavelet starts below 1e-8 of its
+            peak.
+
+    Returns:
+        Samples at ``grid.times``, shape ``(nt,)``.
+
+    Raises:
+        ValueError: if the frequency is not positive or above the Nyquist frequency of `dt`.
+
+    >>> w = ricker(Grid((10,), 10.0, 1e-3, 500), frequency=10.0)
+    >>> w.shape, int(w.argmax())
+    ((500,), 150)
+    """
+    nyquist = 0.5 / grid.dt
+    if not 0 < frequency < nyquist:
+        raise ValueError(
+            f"frequency must lie between 0 and the Nyquist frequency {nyquist:g} Hz of dt, got {frequency} Hz."
+        )
+    delay = 1.5 / frequency if delay is None else delay
+    square = (jnp.pi * frequency * (jnp.asarray(grid.times) - delay)) ** 2
+    return (1.0 - 2.0 * square) * jnp.exp(-square)
