@@ -8,105 +8,128 @@ import numpy as np
 from jax import Array
 from jax.typing import ArrayLike
 
-from jaxfwi._checks import as_integer
+from jaxfwi._checks import as_integer, check_grid
+from jaxfwi.grid.grid import Grid
 
 __all__ = ["Butterworth", "Tilt", "ZeroPhase"]
 
-LEFT = 1e-6  # of an impulse's response, where the padding ends
+NEGLIGIBLE = 1e-6  # of the response to an impulse: the padding reaches until it has fallen to this part of itself
 
 
 class ZeroPhase:
-    """A filter along time that multiplies the spectrum by a real function of frequency: without phase, linear, and its
-    own transpose. Filters multiply: ``a * b`` is both.
+    """Base class of the filters here: they multiply the spectrum along time by a real function of frequency.
 
-    Data count as zero outside of their record, which is padded until the response to an impulse has fallen to 1e-6 of
-    itself, then to a length that is fast to transform; so nothing comes around from the other end.
+    Such a filter has no phase, is linear and is its own transpose. Two filters multiply to one that applies both,
+    ``a * b``.
+
+    Data count as zero before and after their record. The record is padded until the response to an impulse has fallen
+    to 1e-6 of itself, and further to a length whose transform is fast, so that nothing wraps around from the other end.
+
+    For a filter of your own of this kind write `response` and `reach`. (Wherever jaxfwi takes a filter, any function
+    ``filter(data, grid)`` will do too.)
+
+    >>> import jax.numpy as jnp, jaxfwi as jf
+    >>> class Gaussian(jf.filters.ZeroPhase):
+    ...     def response(self, frequency, grid):
+    ...         return np.exp(-((np.asarray(frequency) / 10.0) ** 2))
+    ...
+    ...     def reach(self, grid):  # an impulse becomes exp(-(10 pi t)^2)
+    ...         return math.ceil(math.sqrt(-math.log(1e-6)) / (10.0 * math.pi * grid.dt))
+    >>> grid = jf.Grid(shape=100, spacing=10.0, dt=4e-3, nt=500)
+    >>> Gaussian()(jnp.ones((grid.nt, 1, 1)), grid)[250].round(3).item()
+    1.0
     """
 
-    def response(self, frequency: ArrayLike, dt: float) -> np.ndarray:
-        """What a frequency in Hz is multiplied by, for data of this time step in seconds."""
+    def response(self, frequency: ArrayLike, grid: Grid) -> np.ndarray:
+        """The factors by which frequencies in Hz are multiplied, for data of the grid's time step."""
         raise NotImplementedError
 
-    def memory(self, dt: float) -> int:
-        """Samples after which the response to an impulse has fallen to 1e-6 of itself."""
+    def reach(self, grid: Grid) -> int:
+        """The number of samples after which the response to an impulse has fallen to 1e-6 of itself."""
         raise NotImplementedError
 
-    def check(self, dt: float) -> None:
-        """Raise a ValueError if data of this time step cannot be filtered so."""
+    def check(self, grid: Grid) -> None:
+        """Raise a ValueError if data of the grid's time step cannot be filtered by this."""
+        check_grid(grid)
 
     def __mul__(self, other: "ZeroPhase") -> "Product":
         return Product(self, other)
 
-    def __call__(self, x: ArrayLike, dt: float, axis: int = -3) -> Array:
-        """The filtered array.
+    def __call__(self, data: ArrayLike, grid: Grid, axis: int = -3) -> Array:
+        """Filter an array along its time axis.
 
         Args:
-            x: real and floating-point; in single precision and below, it is transformed in single precision.
-            dt: its time step in seconds.
-            axis: time; by default that of data ``(..., time, receivers, components)``. Wavelets ``(shots, time,
-                sources)`` have it at 1.
+            data: real floating-point numbers; in single precision or lower they are transformed in single precision.
+            grid: gives the time step.
+            axis: the time axis; by default that of data ``(..., time, receivers, components)``. Wavelets ``(shots,
+                time, sources)`` have it at 1.
 
         Returns:
-            An array of the shape and type of `x`.
+            The filtered array, of the shape and dtype of `data`.
 
         Raises:
             ValueError: for corners at or above the Nyquist frequency, or an array without that axis.
         """
-        x = jnp.asarray(x)
-        if not jnp.issubdtype(x.dtype, jnp.floating):
-            raise ValueError(f"a filter needs an array of real floating-point numbers, got {x.dtype}.")
-        if not -x.ndim <= axis < x.ndim:
-            raise ValueError(f"axis = {axis} is the time axis, but the array has shape {x.shape}.")
-        self.check(dt)
-        n = x.shape[axis]
-        padded = _fast(n + self.memory(dt))
-        gain = self.response(np.fft.rfftfreq(padded, dt), dt)
-        spectrum = jnp.fft.rfft(x.astype(jnp.promote_types(x.dtype, jnp.float32)), padded, axis)
-        along = [1] * x.ndim
+        data = jnp.asarray(data)
+        if not jnp.issubdtype(data.dtype, jnp.floating):
+            raise ValueError(f"a filter needs an array of real floating-point numbers, got {data.dtype}.")
+        if not -data.ndim <= axis < data.ndim:
+            raise ValueError(f"axis = {axis} is the time axis, but the array has shape {data.shape}.")
+        self.check(grid)
+        n = data.shape[axis]
+        padded = _fast_length(n + self.reach(grid))
+        gain = self.response(np.fft.rfftfreq(padded, grid.dt), grid)
+        spectrum = jnp.fft.rfft(data.astype(jnp.promote_types(data.dtype, jnp.float32)), padded, axis)
+        along = [1] * data.ndim
         along[axis] = -1
         filtered = jnp.fft.irfft(spectrum * jnp.asarray(gain.reshape(along), spectrum.real.dtype), padded, axis)
-        return jnp.take(filtered, np.arange(n), axis).astype(x.dtype)
+        return jnp.take(filtered, np.arange(n), axis).astype(data.dtype)
 
 
 @dataclass(frozen=True)
 class Product(ZeroPhase):
-    """Two filters in one; written ``a * b``.
+    """Two filters applied one after the other; written ``a * b``.
 
+    >>> import jaxfwi as jf
+    >>> grid = jf.Grid(shape=100, spacing=10.0, dt=2e-3, nt=500)
     >>> both = Butterworth(high=3.0) * Tilt(1.0)
-    >>> float(both.response(3.0, dt=2e-3)) == 0.5 * float(Tilt(1.0).response(3.0, dt=2e-3))
+    >>> float(both.response(3.0, grid)) == 0.5 * float(Tilt(1.0).response(3.0, grid))
     True
     """
 
     one: ZeroPhase
     other: ZeroPhase
 
-    def check(self, dt: float) -> None:
-        self.one.check(dt)
-        self.other.check(dt)
+    def check(self, grid: Grid) -> None:
+        self.one.check(grid)
+        self.other.check(grid)
 
-    def response(self, frequency: ArrayLike, dt: float) -> np.ndarray:
-        return self.one.response(frequency, dt) * self.other.response(frequency, dt)
+    def response(self, frequency: ArrayLike, grid: Grid) -> np.ndarray:
+        return self.one.response(frequency, grid) * self.other.response(frequency, grid)
 
-    def memory(self, dt: float) -> int:
-        return self.one.memory(dt) + self.other.memory(dt)
+    def reach(self, grid: Grid) -> int:
+        return self.one.reach(grid) + self.other.reach(grid)
 
 
 @dataclass(frozen=True)
 class Tilt(ZeroPhase):
-    """Weights low frequencies more: amplitudes fall as ``frequency^-power`` above a corner and stay below it.
+    """Raises low frequencies over high ones: amplitudes fall as ``frequency^-power`` above a corner and keep their size
+    below it.
 
-    A Ricker wavelet of peak frequency f rises as the square of the frequency up to f. The least squares of its data
-    hardly see the low frequencies, which an inversion needs first; ``Tilt(2.0)`` undoes the rise, ``Tilt(1.0)`` half of
-    it. Noise at these frequencies is raised as well.
+    A Ricker wavelet of peak frequency f rises as the square of the frequency up to f. A least-squares misfit therefore
+    hardly sees the low frequencies of its data, which an inversion needs first. ``Tilt(2.0)`` undoes that rise,
+    ``Tilt(1.0)`` half of it. Noise at low frequencies is raised as well.
 
     Args:
-        power: of the fall, 0 or more.
-        corner: Hz, below which nothing more is gained.
+        power: the exponent of the fall, 0 or more.
+        corner: Hz; frequencies below it are not raised any further.
 
     Raises:
-        ValueError: for a power or corner that cannot be.
+        ValueError: for an invalid power or corner.
 
-    >>> Tilt(1.0, corner=0.5).response([0.0, 5.0, 10.0], dt=4e-3).round(3).tolist()
+    >>> import jaxfwi as jf
+    >>> grid = jf.Grid(shape=100, spacing=10.0, dt=4e-3, nt=500)
+    >>> Tilt(1.0, corner=0.5).response([0.0, 5.0, 10.0], grid).round(3).tolist()
     [1.0, 0.1, 0.05]
     """
 
@@ -119,39 +142,40 @@ class Tilt(ZeroPhase):
         if not (np.ndim(self.corner) == 0 and 0 < self.corner < math.inf):
             raise ValueError(f"corner must be a positive number of Hz, got {self.corner!r}.")
 
-    def response(self, frequency: ArrayLike, dt: float) -> np.ndarray:
-        # a sine, which goes on smoothly beyond the Nyquist frequency: a kink there would ring
-        frequency = np.sin(np.pi * np.asarray(frequency, float) * dt) / (np.pi * dt)
+    def response(self, frequency: ArrayLike, grid: Grid) -> np.ndarray:
+        # The sine continues smoothly beyond the Nyquist frequency; a kink there would ring.
+        frequency = np.sin(np.pi * np.asarray(frequency, float) * grid.dt) / (np.pi * grid.dt)
         return (1.0 + (frequency / self.corner) ** 2) ** (-0.5 * self.power)
 
-    def memory(self, dt: float) -> int:
-        return math.ceil(-math.log(LEFT) / (2 * math.pi * self.corner * dt)) if self.power else 0
+    def reach(self, grid: Grid) -> int:
+        return math.ceil(-math.log(NEGLIGIBLE) / (2 * math.pi * self.corner * grid.dt)) if self.power else 0
 
 
 @dataclass(frozen=True)
 class Butterworth(ZeroPhase):
     """A Butterworth filter run forwards and backwards (Butterworth 1930, Experimental Wireless 7, 536-541).
 
-    It multiplies the spectrum by ``|H|^2`` of the digital filter (bilinear, its corners where they are asked for): no
-    phase, half the amplitude (-6 dB) at a corner, and 12 ``order`` dB an octave less beyond. It is linear and its own
-    transpose: the adjoint source of a misfit of filtered data is their residual, filtered once more. Data count as zero
-    outside of their record: taper a record that is cut off.
+    It multiplies the spectrum by ``|H|^2`` of the digital filter (bilinear transform, with the corners where they are
+    asked for): no phase, half the amplitude (-6 dB) at a corner, and beyond it 12 ``order`` dB less with each octave.
+    It is linear and its own transpose, so that the adjoint source of a misfit of filtered data is their residual,
+    filtered once more. Data count as zero before and after their record: taper a record that is cut off.
 
-    The padding is about ``2.2 / (f sin(pi / (2 order)))``
-    seconds for a corner f, and for a band of the width f twice as much: a narrow band is long.
+    The padding is about ``2.2 / (f sin(pi / (2 order)))`` seconds for a corner f, and twice as much for a band of the
+    width f: a narrow band needs long padding.
 
     Args:
-        low: Hz, below which nothing passes: alone a high-pass.
-        high: Hz, above which nothing passes: alone a low-pass. With `low`, a band-pass.
-        order: of the filter, as in ``scipy.signal.butter``: that of each flank.
+        low: Hz, lower corner: frequencies below it are removed. Alone it makes a high-pass.
+        high: Hz, upper corner: frequencies above it are removed. Alone it makes a low-pass, with `low` a band-pass.
+        order: of each flank, as in ``scipy.signal.butter``.
 
     Raises:
-        ValueError: for corners that are missing, crossed or not positive, or an order that cannot be; when called, for
-            corners at or above the Nyquist frequency.
+        ValueError: for corners that are missing, crossed or not positive, or an invalid order; when called, for corners
+            at or above the Nyquist frequency.
 
-    >>> import jax.numpy as jnp
-    >>> spike = jnp.zeros((101, 1, 1)).at[50].set(1.0)
-    >>> smooth = Butterworth(high=20.0)(spike, dt=4e-3)
+    >>> import jax.numpy as jnp, jaxfwi as jf
+    >>> grid = jf.Grid(shape=100, spacing=10.0, dt=4e-3, nt=101)
+    >>> spike = jnp.zeros((grid.nt, 1, 1)).at[50].set(1.0)
+    >>> smooth = Butterworth(high=20.0)(spike, grid)
     >>> smooth.shape, int(smooth.argmax())
     ((101, 1, 1), 50)
     """
@@ -174,25 +198,28 @@ class Butterworth(ZeroPhase):
             raise ValueError(f"low must be below high, got {self.low:g} and {self.high:g} Hz.")
         object.__setattr__(self, "order", as_integer("order", self.order, 1))
 
-    def check(self, dt: float) -> None:
-        """Raise a ValueError if data of this time step cannot have such corners."""
-        nyquist = 0.5 / dt
+    def check(self, grid: Grid) -> None:
+        """Raise a ValueError if a corner lies at or above the Nyquist frequency of the grid's time step."""
+        super().check(grid)
+        nyquist = 0.5 / grid.dt
         for name in ("low", "high"):
             value = getattr(self, name)
             if value is not None and value >= nyquist:
                 raise ValueError(
-                    f"{name} = {value:g} Hz must lie below the Nyquist frequency {nyquist:g} Hz of dt = {dt:g} s."
+                    f"{name} = {value:g} Hz must lie below the Nyquist frequency {nyquist:g} Hz of dt = {grid.dt:g} s."
                 )
 
-    def response(self, frequency: ArrayLike, dt: float) -> np.ndarray:
-        """What a frequency in Hz is multiplied by: 1 in the band, 0.5 at a corner.
+    def response(self, frequency: ArrayLike, grid: Grid) -> np.ndarray:
+        """The factors by which frequencies in Hz are multiplied: 1 in the band, 0.5 at a corner.
 
-        >>> Butterworth(low=5.0, high=20.0).response([0.0, 5.0, 10.0, 20.0], dt=4e-3).round(6).tolist()
+        >>> import jaxfwi as jf
+        >>> grid = jf.Grid(shape=100, spacing=10.0, dt=4e-3, nt=500)
+        >>> Butterworth(low=5.0, high=20.0).response([0.0, 5.0, 10.0, 20.0], grid).round(6).tolist()
         [0.0, 0.5, 1.0, 0.5]
         """
-        warped = np.tan(np.pi * np.asarray(frequency, float) * dt)
-        low, high = self._warped(dt)
-        with np.errstate(divide="ignore", over="ignore"):  # the infinite ones end as 0
+        warped = np.tan(np.pi * np.asarray(frequency, float) * grid.dt)
+        low, high = self._warped_corners(grid)
+        with np.errstate(divide="ignore", over="ignore"):  # infinite ratios give 0 in the end
             if low is None:
                 ratio = warped / high
             elif high is None:
@@ -201,15 +228,17 @@ class Butterworth(ZeroPhase):
                 ratio = (warped**2 - low * high) / ((high - low) * warped)
             return 1.0 / (1.0 + ratio ** (2 * self.order))
 
-    def memory(self, dt: float) -> int:
-        """Samples after which the response to an impulse has fallen to 1e-6 of itself, at the rate of its slowest pole.
+    def reach(self, grid: Grid) -> int:
+        """The number of samples after which the response to an impulse has fallen to 1e-6 of itself, at the rate of its
+        slowest pole.
 
-        >>> Butterworth(high=20.0).memory(dt=4e-3)
+        >>> import jaxfwi as jf
+        >>> Butterworth(high=20.0).reach(jf.Grid(shape=100, spacing=10.0, dt=4e-3, nt=500))
         75
         """
-        low, high = self._warped(dt)
+        low, high = self._warped_corners(grid)
         angle = np.pi * (2 * np.arange(self.order) + 1) / (2 * self.order)
-        pole = 1j * np.exp(1j * angle)  # of the low-pass of corner 1, all with negative real part
+        pole = 1j * np.exp(1j * angle)  # of the low-pass whose corner is 1; all have a negative real part
         if low is None:
             pole = high * pole
         elif high is None:
@@ -219,25 +248,25 @@ class Butterworth(ZeroPhase):
             root = np.sqrt(half**2 - low * high)
             pole = np.concatenate([half + root, half - root])
         slowest = np.abs((1 + pole) / (1 - pole)).max()
-        return math.ceil(math.log(LEFT) / math.log(slowest))
+        return math.ceil(math.log(NEGLIGIBLE) / math.log(slowest))
 
-    def _warped(self, dt: float) -> tuple:
-        """Corners on the axis that the bilinear transform maps the unit circle's upper half to."""
-        return tuple(None if f is None else math.tan(math.pi * f * dt) for f in (self.low, self.high))
+    def _warped_corners(self, grid: Grid) -> tuple:
+        """The corners on the frequency axis of the analogue filter, from which the bilinear transform comes."""
+        return tuple(None if f is None else math.tan(math.pi * f * grid.dt) for f in (self.low, self.high))
 
 
-def _fast(n: int) -> int:
-    """The smallest length of at least `n` without prime factors above 5.
+def _fast_length(n: int) -> int:
+    """The smallest length of at least `n` without prime factors above 5, which is fast to transform.
 
-    >>> _fast(1001)
+    >>> _fast_length(1001)
     1024
     """
     best = 1 << (n - 1).bit_length()
-    five = 1
-    while five < best:
-        three = five
-        while three < best:
-            best = min(best, three << max(0, (-(-n // three) - 1).bit_length()))
-            three *= 3
-        five *= 5
+    power_of_5 = 1
+    while power_of_5 < best:
+        odd = power_of_5
+        while odd < best:
+            best = min(best, odd << max(0, (-(-n // odd) - 1).bit_length()))
+            odd *= 3
+        power_of_5 *= 5
     return best

@@ -9,16 +9,18 @@ import pytest
 import scipy.fft
 import scipy.signal
 
+import jaxfwi as jf
 from jaxfwi import filters
 from jaxfwi.filters import Butterworth, Tilt
 
 DT = 4e-3
+GRID = jf.Grid(shape=10, spacing=10.0, dt=DT, nt=100)
 FILTERS = [Butterworth(high=20.0), Butterworth(low=6.0), Butterworth(5.0, 30.0, order=3), Butterworth(8.0, 12.0, 2)]
 
 
 @functools.partial(jax.jit, static_argnums=(0, 2))
 def run(band, x, axis=-3):
-    return band(x, DT, axis)
+    return band(x, GRID, axis)
 
 
 def noise(shape, seed=0):
@@ -62,7 +64,7 @@ def test_its_own_transpose(band):
     # Sums of 1800 products of either sign. Measured: 6e-18 of the norms; of single values 9e-16.
     scale = float(np.linalg.norm(x) * np.linalg.norm(y))
     assert abs(left - right) < 1e-15 * scale
-    transposed = jax.jit(jax.linear_transpose(lambda x: band(x, DT), x))(y)[0]
+    transposed = jax.jit(jax.linear_transpose(lambda x: band(x, GRID), x))(y)[0]
     np.testing.assert_allclose(transposed, y_filtered, rtol=0, atol=1e-14)
 
 
@@ -79,9 +81,9 @@ def test_half_the_amplitude_at_a_corner():
 def test_axis_and_precision():
     band = FILTERS[2]
     wavelets = noise((3, 120, 2))
-    ours = band(wavelets, DT, axis=1)
+    ours = band(wavelets, GRID, axis=1)
     np.testing.assert_allclose(
-        ours[1, :, 1], band(wavelets[1, :, 1], DT, axis=0), rtol=0, atol=1e-14
+        ours[1, :, 1], band(wavelets[1, :, 1], GRID, axis=0), rtol=0, atol=1e-14
     )  # measured: 1e-16
     short = run(band, wavelets.astype(jnp.float32), 1)
     assert short.dtype == jnp.float32
@@ -92,12 +94,12 @@ def test_axis_and_precision():
 
 def test_transforms():
     band, x = FILTERS[2], noise((2, 90, 2, 1))
-    plain = band(x, DT)
+    plain = band(x, GRID)
     # Compiled or mapped, the same transforms. Measured: 2e-16.
     same = {"rtol": 0, "atol": 1e-14}
     np.testing.assert_allclose(run(band, x), plain, **same)
     np.testing.assert_allclose(jax.vmap(functools.partial(run, band))(x), plain, **same)
-    gradient = jax.jit(jax.grad(lambda x: 0.5 * jnp.sum(band(x, DT) ** 2)))(x)
+    gradient = jax.jit(jax.grad(lambda x: 0.5 * jnp.sum(band(x, GRID) ** 2)))(x)
     np.testing.assert_allclose(gradient, run(band, plain), **same)
     np.testing.assert_allclose(jax.jvp(functools.partial(run, band), (x,), (x,))[1], plain, **same)
     assert hash(Butterworth(2, 5)) == hash(Butterworth(2.0, 5.0, 4))
@@ -105,7 +107,7 @@ def test_transforms():
 
 def test_lengths():
     for n in [*range(1, 400), 1025, 20000, 65537]:
-        fast = filters._fast(n)
+        fast = filters._fast_length(n)
         assert fast == min(scipy.fft.next_fast_len(n, real=True), 1 << (n - 1).bit_length())
 
 
@@ -119,11 +121,18 @@ def test_lengths():
         (lambda: Butterworth(high=np.nan), r"high must be a positive"),
         (lambda: Butterworth(5.0, order=0), r"order must be a whole number of at least 1, got 0"),
         (lambda: Butterworth(5.0, order=2.5), r"order must be .* 2\.5"),
-        (lambda: Butterworth(high=125.0)(jnp.ones((9, 1, 1)), DT), r"high = 125 Hz .* Nyquist frequency 125 Hz of dt"),
-        (lambda: Butterworth(low=5.0)(jnp.ones(9), DT), r"axis = -3 is the time axis, but .* shape \(9,\)"),
-        (lambda: Butterworth(low=5.0)(jnp.ones((9, 1, 1), int), DT), r"real floating-point numbers, got int64"),
+        (
+            lambda: Butterworth(high=125.0)(jnp.ones((9, 1, 1)), GRID),
+            r"high = 125 Hz .* Nyquist frequency 125 Hz of dt",
+        ),
+        (lambda: Butterworth(low=5.0)(jnp.ones(9), GRID), r"axis = -3 is the time axis, but .* shape \(9,\)"),
+        (
+            lambda: Butterworth(low=5.0)(jnp.ones((9, 1, 1)), DT),
+            r"grid must be a jaxfwi\.Grid.* got 0\.004: pass the grid",
+        ),
+        (lambda: Butterworth(low=5.0)(jnp.ones((9, 1, 1), int), GRID), r"real floating-point numbers, got int64"),
     ],
-    ids=range(10),
+    ids=range(11),
 )
 def test_mistakes_are_told(make, message):
     with pytest.raises(ValueError, match=message):

@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 from test_gradients import relative
 
+import jaxfwi as jf
 from jaxfwi import _traces
 from jaxfwi.misfits import (
     Envelope,
+    Filtered,
     Huber,
     InstantaneousPhase,
     SlicedGraphSpace,
@@ -23,11 +25,12 @@ from jaxfwi.misfits import (
 )
 
 NT, DT = 64, 4e-3
+GRID = jf.Grid(shape=10, spacing=10.0, dt=DT, nt=NT)
 PERIOD = 12.5 * DT  # of the pulses below
 
-SQUARE = Wasserstein(DT)
-SOFTPLUS = Wasserstein(DT, positive="softplus", scale=3.0)
-GRAPH = SlicedGraphSpace(DT, time_shift=PERIOD)
+SQUARE = Wasserstein(GRID)
+SOFTPLUS = Wasserstein(GRID, positive="softplus", scale=3.0)
+GRAPH = SlicedGraphSpace(GRID, time_shift=PERIOD)
 MISFITS = {
     "l1": l1,
     "l2": l2,
@@ -36,11 +39,11 @@ MISFITS = {
     "Envelope": Envelope(),
     "Envelope, squared": Envelope(power=2.0),
     "InstantaneousPhase": InstantaneousPhase(),
-    "Traveltime": Traveltime(DT),
+    "Traveltime": Traveltime(GRID),
     "Wasserstein, square": SQUARE,
     "Wasserstein, softplus": SOFTPLUS,
-    "Wasserstein, exponential": Wasserstein(DT, positive="exponential", scale=3.0),
-    "Wasserstein, linear": Wasserstein(DT, positive="linear", scale=0.8),
+    "Wasserstein, exponential": Wasserstein(GRID, positive="exponential", scale=3.0),
+    "Wasserstein, linear": Wasserstein(GRID, positive="linear", scale=0.8),
     "SlicedGraphSpace": GRAPH,
     "WeightedSum": WeightedSum([(2.0, l2), (0.5, Huber(0.2))]),
 }
@@ -146,7 +149,7 @@ def test_smooth_onsets(name):
 def test_exponential_of_a_spike():
     """A spike of the energy of a constant reaches 8 times its peak: exp(800) is none."""
     spike = jnp.zeros_like(OBSERVED).at[5].set(1.0)
-    misfit = Wasserstein(DT, positive="exponential", scale=100.0)
+    misfit = Wasserstein(GRID, positive="exponential", scale=100.0)
     value, gradient = jax.value_and_grad(misfit)(spike, jnp.ones_like(OBSERVED))
     # All mass in one sample's time: its quantiles against those of even mass, over a 64th, which is the step.
     quantile = 5.0 + (np.arange(64_000) + 0.5) / 64_000 - 64.0 * (np.arange(64_000) + 0.5) / 64_000
@@ -303,7 +306,7 @@ def test_graphs_by_sorting():
         a, b = (np.sort(np.cos(angle) * time + np.sin(angle) * x, axis=0) for x in (p, o))
         total += ((a - b) ** 2).sum() / 16
     assert relative(program("SlicedGraphSpace")(PREDICTED, OBSERVED)[0], total) < 1e-13
-    narrow = SlicedGraphSpace(DT, time_shift=DT / 100)
+    narrow = SlicedGraphSpace(GRID, time_shift=DT / 100)
     assert relative(narrow(PREDICTED, OBSERVED), l2(PREDICTED, OBSERVED)) < 1e-13
 
 
@@ -334,15 +337,18 @@ def test_equal_when_parameters_are():
         traced.append(misfit)
         return x
 
+    def grid(dt):
+        return jf.Grid(shape=10, spacing=10.0, dt=dt, nt=NT)
+
     makers = [
         lambda x: Huber(x),
         lambda x: Envelope(power=1 + x),
         lambda x: InstantaneousPhase(x / 4),
-        lambda x: Traveltime(x),
-        lambda x: Wasserstein(x, "softplus"),
-        lambda x: Wasserstein(DT, "softplus", x),
-        lambda x: SlicedGraphSpace(x, 1.0),
-        lambda x: SlicedGraphSpace(DT, x),
+        lambda x: Traveltime(grid(x)),
+        lambda x: Wasserstein(grid(x), "softplus"),
+        lambda x: Wasserstein(GRID, "softplus", x),
+        lambda x: SlicedGraphSpace(grid(x), 1.0),
+        lambda x: SlicedGraphSpace(GRID, x),
         lambda x: WeightedSum([(x, l2), (1.0, Envelope())]),
     ]
     for make in makers:
@@ -355,7 +361,7 @@ def test_equal_when_parameters_are():
         assert make(2.0) != make(1.0)
         program(make(2.0), 0.0)
         assert len(traced) == 2
-    assert Wasserstein(DT) != SOFTPLUS
+    assert Wasserstein(GRID) != SOFTPLUS
 
 
 @pytest.mark.parametrize(
@@ -371,13 +377,15 @@ def test_equal_when_parameters_are():
         (lambda: Envelope(water_level=-0.1), "water_level must be"),
         (lambda: InstantaneousPhase(0.0), "water_level must be a positive number"),
         (lambda: InstantaneousPhase(2.0), "water_level must be a number from 0 to below 1"),
-        (lambda: Traveltime(-DT), "dt must be a positive number of seconds"),
-        (lambda: Wasserstein(0.0), "dt must be a positive number of seconds"),
-        (lambda: Wasserstein(DT, "abs"), "positive must be one of square, softplus, exponential, linear, got 'abs'"),
-        (lambda: Wasserstein(DT, ["square"]), "positive must be one of"),
-        (lambda: Wasserstein(DT, scale=np.inf), "scale must be a positive number"),
-        (lambda: SlicedGraphSpace(DT, 0.0), "time_shift must be a positive number of seconds"),
-        (lambda: SlicedGraphSpace(DT, 1.0, directions=1), "directions must be a whole number of at least 2"),
+        (lambda: Traveltime(DT), r"grid must be a jaxfwi\.Grid, .*got 0\.004: pass the grid of your simulator"),
+        (lambda: Wasserstein(DT), "grid must be"),
+        (lambda: SlicedGraphSpace(DT, 1.0), "grid must be"),
+        (lambda: Filtered(l2, abs, DT), "grid must be"),
+        (lambda: Wasserstein(GRID, "abs"), "positive must be one of square, softplus, exponential, linear, got 'abs'"),
+        (lambda: Wasserstein(GRID, ["square"]), "positive must be one of"),
+        (lambda: Wasserstein(GRID, scale=np.inf), "scale must be a positive number"),
+        (lambda: SlicedGraphSpace(GRID, 0.0), "time_shift must be a positive number of seconds"),
+        (lambda: SlicedGraphSpace(GRID, 1.0, directions=1), "directions must be a whole number of at least 2"),
         (lambda: WeightedSum([]), "terms must be pairs of a weight and a misfit function"),
         (lambda: WeightedSum(l2), "terms must be pairs"),
         (lambda: WeightedSum([l2]), "terms must be pairs"),
