@@ -10,7 +10,7 @@ from compiling import loops
 
 import jaxfwi as jf
 from jaxfwi.grid import stencils
-from jaxfwi.grid.absorber import Frame
+from jaxfwi.grid.frame import Frame
 
 SHAPE, STEPS, ORDER = (173, 561), 2000, 8
 GRID = jf.Grid(SHAPE, 20.0, 2e-3, STEPS)

@@ -9,7 +9,7 @@ from analytic import relative, ricker, shoot, trace
 import jaxfwi as jf
 from jaxfwi.equations.base import Field
 from jaxfwi.grid import stencils
-from jaxfwi.grid.absorber import Frame
+from jaxfwi.grid.frame import Frame
 from jaxfwi.simulation.coupling import FEW, Coupling, couple, inject
 from jaxfwi.simulation.simulator import one_shot
 

@@ -22,7 +22,7 @@ from jax.sharding import Mesh, PartitionSpec
 from test_gradients import STRATEGIES, relative
 
 import jaxfwi as jf
-from jaxfwi.grid.absorber import Frame
+from jaxfwi.grid.frame import Frame
 from jaxfwi.simulation.simulator import coefficients_of, one_shot, one_shot_with, share_of_shot, split_of
 
 REPLICATED = PartitionSpec()

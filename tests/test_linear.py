@@ -13,7 +13,7 @@ import pytest
 from jax.sharding import Mesh, PartitionSpec
 
 import jaxfwi as jf
-from jaxfwi.grid.absorber import Frame
+from jaxfwi.grid.frame import Frame
 from jaxfwi.grid.linear import linear_operator
 
 # The same sums of some ten terms in another order: measured 7e-16 of the largest value.
@@ -290,7 +290,7 @@ def test_transpose_of_the_damped_laplacian(shape, spacing, widths, free_surface,
         by_hand = derivative._laplacian_transposed((), cotangents)
         return laplacian(operands), all_alive(*by_hand), all_alive(*derived)
 
-    operands = all_alive(*random_like((field, jax.eval_shape(derivative.memory, field)), 1))
+    operands = all_alive(*random_like((field, jax.eval_shape(derivative.layer_at_rest, field)), 1))
     dense, patches, memory, through = random_like(jax.eval_shape(laplacian, operands), 2)
     dense, memory = all_alive(dense, memory)
     axes = [0] * free_surface + [s.axis for s in derivative.slabs]

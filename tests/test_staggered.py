@@ -15,7 +15,7 @@ from elastic import pressure, velocity
 import jaxfwi as jf
 from jaxfwi.equations.base import State
 from jaxfwi.grid import stencils
-from jaxfwi.grid.absorber import Frame
+from jaxfwi.grid.frame import Frame
 from jaxfwi.grid.surface import surface
 from jaxfwi.simulation.simulator import half_a_step_on
 

@@ -200,7 +200,7 @@ class Damped(jf.WaveEquation):
 
     @classmethod
     def initial(cls, zeros, derivative):
-        return State({"u": zeros, "u_before": zeros}, {"u": derivative.memory(zeros)})
+        return State({"u": zeros, "u_before": zeros}, {"u": derivative.layer_at_rest(zeros)})
 
     @classmethod
     def stages(cls, ndim, space_order):

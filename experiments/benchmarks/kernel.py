@@ -27,7 +27,7 @@ from jax.experimental.pallas import triton
 import bandwidth
 import common
 from jaxfwi.grid import stencils
-from jaxfwi.grid.absorber import margins
+from jaxfwi.grid.frame import margins
 
 ORDER = 4
 CASES = ((None, (148, 148, 148)), (None, (248, 248, 248)), (8, (244, 244)), (32, (544, 544)))  # shots, cells

@@ -6,7 +6,7 @@ import numpy as np
 from jax import Array
 
 from jaxfwi.equations.base import Field, Ring, Stage, State, WaveEquation
-from jaxfwi.grid.absorber import Derivative
+from jaxfwi.grid.derivative import Derivative
 
 __all__ = ["Acoustic"]
 
@@ -53,7 +53,7 @@ class Acoustic(WaveEquation):
 
     @classmethod
     def initial(cls, zeros: Array, derivative: Derivative) -> State:
-        return State({"u": zeros, "u_before": zeros}, {"u": derivative.memory(zeros)})
+        return State({"u": zeros, "u_before": zeros}, {"u": derivative.layer_at_rest(zeros)})
 
     @classmethod
     def stages(cls, ndim: int, space_order: int) -> tuple[Stage, ...]:

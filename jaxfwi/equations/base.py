@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from jaxfwi._checks import concrete_values
-from jaxfwi.grid.absorber import Derivative
+from jaxfwi.grid.derivative import Derivative
 
 __all__ = ["Field", "Ring", "Stage", "State", "WaveEquation"]
 

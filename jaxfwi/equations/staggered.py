@@ -15,8 +15,9 @@ from jax import Array
 
 from jaxfwi.equations.base import Field, Ring, Stage, State, WaveEquation
 from jaxfwi.grid import stencils
-from jaxfwi.grid.absorber import Derivative, Slab, first_row
-from jaxfwi.grid.blocks import Split, with_neighbours
+from jaxfwi.grid.absorber import Slab
+from jaxfwi.grid.blocks import Split, in_outermost, with_neighbours
+from jaxfwi.grid.derivative import Derivative, first_row
 from jaxfwi.grid.linear import linear_operator
 from jaxfwi.grid.surface import surface
 
@@ -212,7 +213,7 @@ def _kept(derivative: Derivative, field: Array, half: tuple[bool, ...], share: f
         start = slab.start(field.shape, 0, half[slab.axis])[slab.axis]
         loss[start : start + slab.width] = profile[::-1] if slab.far else profile
         shape = [-1 if axis == slab.axis else 1 for axis in range(field.ndim)]
-        kept = slab.here(jnp.asarray(np.exp(-share * loss).reshape(shape), field.dtype), 1.0)
+        kept = in_outermost(slab.split, slab.far, jnp.asarray(np.exp(-share * loss).reshape(shape), field.dtype), 1.0)
         left[slab.axis] = left[slab.axis] * kept if slab.axis in left else kept
     for kept in left.values():
         field = field * kept

@@ -1,8 +1,7 @@
-"""A grid cut along one axis into equal blocks, one a device of a mesh axis: who a device is, and what it asks of its
-neighbours.
+"""A grid cut along one axis into equal blocks, each on a device of a mesh axis.
 
-All of it is for the inside of `jax.shard_map` over that mesh axis. With ``check_vma=True`` derivatives taken inside
-and outside of it are both right. Without, those inside must not be taken of `Split.total`, which JAX then transposes to
+All of it is for use inside `jax.shard_map` over that mesh axis. With ``check_vma=True`` derivatives taken inside and
+outside of it are both right. Without, no derivative may be taken inside of `Split.total`: JAX then transposes it to
 another sum.
 """
 
@@ -12,7 +11,7 @@ import jax.numpy as jnp
 from jax import Array, lax
 from jax.sharding import PartitionSpec
 
-__all__ = ["Split", "with_neighbours"]
+__all__ = ["Split", "in_outermost", "split_along", "with_neighbours"]
 
 
 @dataclass(frozen=True)
@@ -34,22 +33,30 @@ class Split:
 
     @property
     def index(self) -> Array:
-        """The place of this device's block along the axis."""
+        """The number of this device's block along the axis."""
         return lax.axis_index(self.name)
-
-    def outermost(self, far: bool) -> Array:
-        """Whether this is the first block, or the last."""
-        return self.index == (self.parts - 1 if far else 0)
 
     def total(self, x: Array) -> Array:
         """The sum over all blocks."""
         return lax.psum(x, self.name)
 
 
-def with_neighbours(u: Array, margin: int, split: Split | None) -> Array:
-    """`u`, whose margin along a split axis holds the edges of the blocks beside it instead of zeros.
+def split_along(split: Split | None, axis: int) -> Split | None:
+    """The split, if it cuts this axis."""
+    return split if split is not None and split.axis == axis else None
 
-    Globally nothing changes, so that what is symmetric or antisymmetric on the whole grid stays so.
+
+def in_outermost(split: Split | None, far: bool, x: Array, elsewhere: Array | float) -> Array:
+    """`x` in the first block (or the last, if `far`), and `elsewhere` in all others. Without a split, `x`."""
+    if split is None:
+        return x
+    return jnp.where(split.index == (split.parts - 1 if far else 0), x, elsewhere)
+
+
+def with_neighbours(u: Array, margin: int, split: Split | None) -> Array:
+    """`u` with the edges of the neighbouring blocks in its margin, where it holds zeros. Without a split, `u`.
+
+    On the grid as one nothing changes, so that operators stay symmetric or antisymmetric.
     """
     if split is None:
         return u

@@ -20,7 +20,7 @@ from jax import Array, lax
 
 from jaxfwi.equations.base import Field
 from jaxfwi.grid import stencils
-from jaxfwi.grid.absorber import Frame
+from jaxfwi.grid.frame import Frame
 from jaxfwi.grid.linear import linear_operator
 
 __all__ = ["Coupling", "couple", "inject", "nodes", "sample", "shift"]

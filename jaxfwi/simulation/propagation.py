@@ -15,7 +15,8 @@ import jax.numpy as jnp
 from jax import Array
 
 from jaxfwi.equations.base import Ring, Stage, State, WaveEquation
-from jaxfwi.grid.absorber import Derivative, Frame, Region, margins
+from jaxfwi.grid.derivative import Derivative
+from jaxfwi.grid.frame import Frame, Region, margins
 from jaxfwi.grid.linear import varying_zero
 from jaxfwi.grid.stencils import set_at, slice_at
 from jaxfwi.simulation.coupling import Coupling, inject, nodes, sample, shift
@@ -274,7 +275,7 @@ class Window:
         split = self.propagation.frame.split
         if split is None or split.axis != ring.axis:
             return piece
-        return jnp.where(split.outermost(far), piece, otherwise)
+        return jnp.where(split.index == (split.parts - 1 if far else 0), piece, otherwise)
 
     def crop(self, state: State) -> State:
         """Cotangents of the waves on the window. In its ring they meet a step that is wrong there: `uncrop` drops what

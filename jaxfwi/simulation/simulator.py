@@ -17,8 +17,9 @@ from jax import Array
 from jaxfwi._checks import as_integer, chosen_fields, field_names, is_concrete
 from jaxfwi._compiler import jitted_with_options
 from jaxfwi.equations.base import WaveEquation
-from jaxfwi.grid.absorber import CPML, Frame
+from jaxfwi.grid.absorber import CPML
 from jaxfwi.grid.blocks import Split
+from jaxfwi.grid.frame import Frame
 from jaxfwi.grid.grid import Grid
 from jaxfwi.grid.linear import varying_like
 from jaxfwi.grid.stencils import pad_axis, slice_axis
