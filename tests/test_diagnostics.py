@@ -1,4 +1,4 @@
-"""Quality control: lags, skipped cycles and offsets of data made so that the answers are known."""
+"""Diagnostics: lags, skipped cycles and offsets of data made so that the answers are known."""
 
 import jax.numpy as jnp
 import numpy as np
@@ -10,6 +10,7 @@ from jaxfwi import plot
 from jaxfwi.diagnostics import cycle_skipping, misfit_by_offset, time_shifts
 
 NT, DT = 125, 4e-3  # an odd number of samples
+GRID = jf.Grid(shape=10, spacing=10.0, dt=DT, nt=NT)
 FREQUENCY = 15.0  # Hz, of the Ricker wavelets' peak
 # The mean of f weighted by the power f⁴ exp(-2 f² / peak²) of a Ricker wavelet.
 PERIOD = 3.0 * np.sqrt(2.0 * np.pi) / (8.0 * FREQUENCY)
@@ -37,7 +38,7 @@ OBSERVED = pulses(TIMES)
 )
 def test_lags_of_shifted_pulses(late, error):
     amplitudes = np.array([2.0, 1e-3, 0.5])[:, None]
-    lags, correlations = time_shifts(amplitudes * pulses(TIMES + late), OBSERVED, DT)
+    lags, correlations = time_shifts(amplitudes * pulses(TIMES + late), OBSERVED, GRID)
     assert lags.shape == correlations.shape == (2, 3, 1)
     np.testing.assert_allclose(lags[..., 0] / DT, late / DT, atol=error)
     # 1 at whole samples, to rounding; half a sample off, it has fallen by 0.5 x 0.18 x 0.5² = 0.022.
@@ -46,12 +47,12 @@ def test_lags_of_shifted_pulses(late, error):
 
 def test_lags_of_polarity_and_silence():
     """The largest value of the correlation, not of its magnitude; nothing from silence."""
-    lags, correlations = time_shifts(-OBSERVED, OBSERVED, DT)
+    lags, correlations = time_shifts(-OBSERVED, OBSERVED, GRID)
     # Half a period of this wavelet of one cycle and a half, on either side. Measured: 0.46 periods, correlation 0.62.
     np.testing.assert_allclose(abs(lags), 0.5 * PERIOD, rtol=0.1)
     np.testing.assert_allclose(correlations, 0.62, atol=0.01)
     for data in ((0 * OBSERVED, OBSERVED), (OBSERVED, 0 * OBSERVED), (0 * OBSERVED, 0 * OBSERVED)):
-        lags, correlations = time_shifts(*data, DT)
+        lags, correlations = time_shifts(*data, GRID)
         assert not lags.any()
         assert not correlations.any()
 
@@ -60,7 +61,7 @@ def test_lags_of_polarity_and_silence():
 def test_numpy_and_jax_in_numpy_out(where):
     survey = jf.Survey.from_arrays(np.zeros((2, 2)), np.eye(3, 2), np.zeros(NT))
     data = [where(x.astype(np.float32)) for x in (pulses(TIMES + DT), OBSERVED)]
-    results = [*time_shifts(*data, DT), cycle_skipping(*data, DT)[0], *misfit_by_offset(*data, survey, 2)]
+    results = [*time_shifts(*data, GRID), cycle_skipping(*data, GRID)[0], *misfit_by_offset(*data, survey, 2)]
     assert all(type(x) is np.ndarray for x in results)
     # Single precision by the correlation's curvature of 0.18 per sample squared. Measured: 2e-7.
     np.testing.assert_allclose(results[0], DT, rtol=1e-5)
@@ -70,7 +71,7 @@ def test_threshold_of_half_a_period():
     """Just below half a period and just above, either way, and far off."""
     half = 0.5 * PERIOD
     late = half * np.array([[0.98, -0.98, 0.0], [1.02, -1.02, 3.0]])
-    skipped, share = cycle_skipping(pulses(TIMES + late), OBSERVED, DT)
+    skipped, share = cycle_skipping(pulses(TIMES + late), OBSERVED, GRID)
     # Measured: lags are good to 4e-3 samples, the period to 3e-9 of itself. Half of it is 7.83 samples, 2% 0.16.
     assert skipped.tolist() == [[[False]] * 3, [[True]] * 3]
     assert share == 0.5
@@ -82,7 +83,8 @@ def test_period_is_that_of_the_observed():
     for predicted, observed, expected in ((2, 1, 0.0), (1, 2, 1.0)):
         data = pulses(TIMES + late, predicted * FREQUENCY), pulses(TIMES, observed * FREQUENCY)
         for dt in (DT, 0.1 * DT):  # which counts samples in seconds, and no more
-            assert cycle_skipping(*data, dt)[1] == expected
+            grid = jf.Grid(shape=10, spacing=10.0, dt=dt, nt=NT)
+            assert cycle_skipping(*data, grid)[1] == expected
 
 
 def test_share_of_traces_with_energy():
@@ -91,23 +93,23 @@ def test_share_of_traces_with_energy():
     observed[1, :, 2] = 0.0  # in the observed
     predicted[1, :, 1], observed[1, :, 1] = 0.0, 0.0  # in both
     predicted[0, :, 1] = observed[0, :, 1]
-    skipped, share = cycle_skipping(predicted, observed, DT)
+    skipped, share = cycle_skipping(predicted, observed, GRID)
     assert skipped[..., 0].tolist() == [[False, False, True], [True, False, False]]
     assert share == 2 / 3
     observed[0, :, 2] *= 0.009  # quiet within its shot
-    skipped, share = cycle_skipping(predicted, observed, DT, least=0.01)
+    skipped, share = cycle_skipping(predicted, observed, GRID, least=0.01)
     assert skipped[..., 0].tolist() == [[False, False, False], [True, False, False]]
     assert share == 1 / 2
-    skipped, share = cycle_skipping(0 * predicted, observed, DT)
+    skipped, share = cycle_skipping(0 * predicted, observed, GRID)
     assert not skipped.any()
     assert np.isnan(share)
 
 
 def test_one_trace_and_components():
-    one = cycle_skipping(pulses([[0.3]]), pulses([[0.2]]), DT)
+    one = cycle_skipping(pulses([[0.3]]), pulses([[0.2]]), GRID)
     assert (one[0].tolist(), one[1]) == ([[[True]]], 1.0)
     both = [np.concatenate(x, axis=-1) for x in ((pulses(TIMES + DT), OBSERVED), (OBSERVED, OBSERVED))]
-    np.testing.assert_allclose(time_shifts(*both, DT)[0], np.full((2, 3, 2), [DT, 0.0]), atol=1e-12)
+    np.testing.assert_allclose(time_shifts(*both, GRID)[0], np.full((2, 3, 2), [DT, 0.0]), atol=1e-12)
 
 
 # Two shots of 3 and 2 receivers, the second with two sources; offsets 30, 50 (3, 4, 5) and 100; 20 and 40.
@@ -173,13 +175,14 @@ FLAT = jf.Survey.from_arrays(np.zeros((2, 2)), np.eye(3, 2), np.zeros(NT))
 @pytest.mark.parametrize(
     ("make", "words"),
     [
-        (lambda: time_shifts(OBSERVED, OBSERVED[:, 1:], DT), r"must both be \(shots, time, receivers, components\)"),
-        (lambda: time_shifts(OBSERVED[0], OBSERVED[0], DT), "must both be"),
-        (lambda: time_shifts(OBSERVED[:0], OBSERVED[:0], DT), "must both be"),
-        (lambda: time_shifts(OBSERVED, OBSERVED, 0.0), "dt must be a positive number of seconds, got 0.0"),
-        (lambda: time_shifts(NAN, OBSERVED, DT), "predicted data of shot 1 have values that are not finite"),
-        (lambda: cycle_skipping(OBSERVED, NAN, DT), "observed data of shot 1 have values"),
-        (lambda: cycle_skipping(OBSERVED, OBSERVED, DT, least=1.0), "least must be a number from 0 to below 1"),
+        (lambda: time_shifts(OBSERVED, OBSERVED[:, 1:], GRID), r"must both be \(shots, time, receivers, components\)"),
+        (lambda: time_shifts(OBSERVED[0], OBSERVED[0], GRID), "must both be"),
+        (lambda: time_shifts(OBSERVED[:0], OBSERVED[:0], GRID), "must both be"),
+        (lambda: time_shifts(OBSERVED, OBSERVED, DT), r"grid must be a jaxfwi\.Grid, .* got 0\.004: pass the grid"),
+        (lambda: cycle_skipping(OBSERVED, OBSERVED, DT), "grid must be a"),
+        (lambda: time_shifts(NAN, OBSERVED, GRID), "predicted data of shot 1 have values that are not finite"),
+        (lambda: cycle_skipping(OBSERVED, NAN, GRID), "observed data of shot 1 have values"),
+        (lambda: cycle_skipping(OBSERVED, OBSERVED, GRID, least=1.0), "least must be a number from 0 to below 1"),
         (lambda: misfit_by_offset(NAN, OBSERVED, FLAT), "predicted data of shot 1 have values"),
         (lambda: misfit_by_offset(OBSERVED, OBSERVED, FLAT[:1]), "survey must have the data's 2 shots and 3 receivers"),
         (lambda: misfit_by_offset(OBSERVED, OBSERVED, FLAT[0]), "survey must have"),
