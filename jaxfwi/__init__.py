@@ -3,17 +3,19 @@
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from jaxfwi import diagnostics, filters, hosts, misfits, models, optimise, regularisation
+from jaxfwi import diagnostics, equations, filters, hosts, misfits, models, optimise, regularisation
 from jaxfwi._compiler import compiler_options
 from jaxfwi.equations import Acoustic, Elastic, VariableDensityAcoustic, WaveEquation
 from jaxfwi.grid.absorber import CPML
 from jaxfwi.grid.grid import Grid
-from jaxfwi.inversion.checkpoint import Checkpoints
-from jaxfwi.inversion.invert import InversionState, invert
-from jaxfwi.inversion.objective import FlatObjective
+from jaxfwi.inversion.driver import InversionState
+from jaxfwi.inversion.invert import invert
+from jaxfwi.inversion.saving import SaveTo
 from jaxfwi.inversion.stages import Stage
-from jaxfwi.shots.products import gauss_newton_diagonal, gauss_newton_product, hessian_product
-from jaxfwi.shots.programs import estimate_memory, misfit_and_gradient, simulate
+from jaxfwi.inversion.vector import AsVector
+from jaxfwi.shots.devices import On
+from jaxfwi.shots.problem import Problem
+from jaxfwi.shots.simulate import simulate
 from jaxfwi.simulation.memory import BoundarySaving, Checkpointing, FullStorage
 from jaxfwi.simulation.simulator import Simulator
 from jaxfwi.simulation.snapshots import snapshots
@@ -27,15 +29,17 @@ if TYPE_CHECKING:
 __all__ = [
     "CPML",
     "Acoustic",
+    "AsVector",
     "BoundarySaving",
     "Checkpointing",
-    "Checkpoints",
     "Elastic",
     "Encoding",
-    "FlatObjective",
     "FullStorage",
     "Grid",
     "InversionState",
+    "On",
+    "Problem",
+    "SaveTo",
     "Simulator",
     "Stage",
     "Survey",
@@ -43,15 +47,11 @@ __all__ = [
     "WaveEquation",
     "compiler_options",
     "diagnostics",
-    "estimate_memory",
+    "equations",
     "filters",
-    "gauss_newton_diagonal",
-    "gauss_newton_product",
-    "hessian_product",
     "hosts",
     "invert",
     "io",
-    "misfit_and_gradient",
     "misfits",
     "models",
     "optimise",
@@ -76,6 +76,6 @@ def __dir__() -> list[str]:
     return __all__
 
 
-for _module in (diagnostics, filters, hosts, misfits, models, optimise, regularisation):
+for _module in (diagnostics, equations, filters, hosts, misfits, models, optimise, regularisation):
     _module.__dir__ = _module.__all__.copy  # what completion offers, without what the module itself imports
 del _module

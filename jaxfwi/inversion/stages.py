@@ -1,14 +1,12 @@
-"""The stages of an inversion: what each is given, which shots each of its iterations takes, how it is described."""
+"""The stages of an inversion: their settings, and the shots that each of their iterations takes."""
 
 import dataclasses
 import functools
-import re
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -18,24 +16,26 @@ from jax import Array
 from jaxfwi import misfits
 from jaxfwi._checks import as_integer
 from jaxfwi.equations.base import WaveEquation
-from jaxfwi.inversion.checkpoint import fingerprint
+from jaxfwi.grid.grid import Grid
 from jaxfwi.inversion.objective import Objective
-from jaxfwi.shots.layout import Deal, Shots, check_finite, is_array, rows_of
-from jaxfwi.simulation.simulator import Simulator
+from jaxfwi.shots.observed import check_finite, is_array, rows_of
+from jaxfwi.shots.per_shot import Filter, Gradient
+from jaxfwi.shots.plan import Plan, Shots
+from jaxfwi.shots.problem import Problem
 from jaxfwi.survey.encoding import Encoding
 from jaxfwi.survey.survey import Survey
 
-__all__ = ["Part", "Stage", "check_traces", "described", "filtered", "mini_batch", "planned", "words"]
+__all__ = ["PlannedStage", "Stage", "checked_stages", "mini_batch", "planned_stage"]
 
 
 @dataclass(frozen=True)
 class Stage:
-    """A part of an inversion. What is None is as given to `invert`.
+    """A stage of an inversion. Settings that are None are those given to `invert`, or of its problem.
 
     Args:
         iterations: of this stage.
         optimizer: any of optax, begun anew.
-        filter: ``filter(data, dt)`` along time, for predicted and observed data alike before the misfit sees them, as
+        filter: ``filter(data, grid)`` along time, for predicted and observed data alike before the misfit sees them, as
             ``jf.filters.Butterworth(high=3.0)``; by default none. The wavelet stays as it is: a filter that looks
             ahead in time would have it begin before the simulation does.
         misfit: of this stage.
@@ -51,7 +51,7 @@ class Stage:
 
     iterations: int
     optimizer: optax.GradientTransformation | None = None
-    filter: Callable[[Array, float], Array] | None = None
+    filter: Filter | None = None
     misfit: Any = None
     shots_per_iteration: int | None = None
     encoding: Encoding | None = None
@@ -60,43 +60,56 @@ class Stage:
 
 
 @dataclass(frozen=True)
-class Part:
-    """A stage with how its shots are dealt out and what it minimises."""
+class PlannedStage:
+    """A stage, with the plan of who computes its shots, and the objective that it lowers.
+
+    Args:
+        stage: all of whose settings are given.
+        plan: of its shots.
+        objective: of its unknowns.
+        limits: lower and upper bounds, each None or like the unknowns.
+    """
 
     stage: Stage
-    optimizer: optax.GradientTransformation
-    size: int
-    dealt: Deal
+    plan: Plan
     objective: Objective
     limits: tuple[Any, Any]
+    grid: Grid
 
     @property
-    def every(self) -> bool:
-        """Whether each iteration is of all shots as they are."""
-        return self.stage.encoding is None and self.size == len(self.dealt.shots.survey)
+    def optimizer(self) -> optax.GradientTransformation:
+        """The optimiser of the stage."""
+        assert self.stage.optimizer is not None
+        return self.stage.optimizer
 
-    def shots(self, iteration: int, seed: tuple[int, int]) -> list[Shots]:
-        """Those of an iteration, counted within the stage."""
-        dealt, encoding = self.dealt, self.stage.encoding
+    @property
+    def same_shots(self) -> bool:
+        """Whether each iteration takes all shots as they are."""
+        return self.stage.encoding is None and self.stage.shots_per_iteration == len(self.plan.shots.survey)
+
+    def shares(self, iteration: int, seed: tuple[int, int]) -> list[Shots]:
+        """The shots of an iteration, counted within the stage, where they will be computed."""
+        encoding = self.stage.encoding
         if encoding is None:
-            return dealt.take(None if self.every else self._batch(iteration, seed))
-        first = iteration // encoding.renew * encoding.realisations
+            return self.plan.shares(None if self.same_shots else self._batch(iteration, seed))
+        first = iteration // encoding.keep_codes_for * encoding.realisations
         turns = range(first, first + encoding.realisations)
         surveys, data = zip(*(self._super_shot(encoding, turn, seed) for turn in turns), strict=True)
-        return dealt.given(*jax.tree.map(lambda *x: jnp.concatenate(x), *zip(surveys, data, strict=True))).take()
+        survey, observed = jax.tree.map(lambda *x: jnp.concatenate(x), *zip(surveys, data, strict=True))
+        return self.plan.with_shots(survey, observed).shares()
 
     def _batch(self, turn: int, seed: tuple[int, int]) -> np.ndarray:
-        return mini_batch(len(self.dealt.shots.survey), self.size, turn, seed)
+        assert self.stage.shots_per_iteration is not None
+        return mini_batch(len(self.plan.shots.survey), self.stage.shots_per_iteration, turn, seed)
 
     def _super_shot(self, encoding: Encoding, turn: int, seed: tuple[int, int]) -> tuple[Survey, Array]:
-        survey, observed = self.dealt.shots.survey, self.dealt.shots.observed
+        survey, observed = self.plan.shots.survey, self.plan.shots.observed
         chosen = self._batch(turn, seed)
         data = rows_of(observed, chosen)
         if not is_array(observed):
             check_finite(data)
         key = jax.random.fold_in(jax.random.fold_in(jax.random.key(seed[0]), seed[1]), turn)
-        dt = self.objective.of_shot.data_of.simulator.grid.dt
-        return _encoded(encoding, key, survey[chosen], data, dt)
+        return _encoded(encoding, key, survey[chosen], data, self.grid)
 
 
 def mini_batch(shots: int, size: int, iteration: int, seed: int | tuple[int, ...]) -> np.ndarray:
@@ -108,19 +121,17 @@ def mini_batch(shots: int, size: int, iteration: int, seed: int | tuple[int, ...
 
 
 @functools.partial(jax.jit, static_argnums=(0, 4))
-def _encoded(encoding: Encoding, key: Array, survey: Survey, observed: Any, dt: float) -> tuple[Survey, Array]:
-    return encoding(key, survey, observed, dt)
+def _encoded(encoding: Encoding, key: Array, survey: Survey, observed: Any, grid: Grid) -> tuple[Survey, Array]:
+    return encoding(key, survey, observed, grid)
 
 
-def planned(
+def checked_stages(
     stages: Sequence[Stage] | None, iterations: int | None, defaults: Stage, survey: Survey, numbers: Any
 ) -> tuple[Stage, ...]:
-    """The stages with all that `invert` was given for them, checked."""
+    """The stages with all settings filled in from the defaults, and checked."""
     if (stages is None) == (iterations is None):
-        raise ValueError("give iterations, or stages=[jf.Stage(iterations, ...), ...] in their stead.")
-    stages = None if stages is None else list(stages)
-    if stages is None:
-        stages = [Stage(iterations)]  # pyright: ignore[reportArgumentType]
+        raise ValueError("give either iterations, or stages=[jf.Stage(iterations, ...), ...].")
+    stages = [Stage(iterations or 0)] if stages is None else list(stages)
     if not stages or not all(isinstance(stage, Stage) for stage in stages):
         raise ValueError(f"stages must be a list of jf.Stage(...), got {stages!r}.")
     plan = []
@@ -149,53 +160,61 @@ def _check_memory_of_gradients(stage: Stage, survey: Survey, numbers: Any, which
     """L-BFGS compares gradients of successive iterations, which must be of the same function."""
     state = jax.eval_shape(stage.optimizer.init, numbers)  # pyright: ignore[reportOptionalMemberAccess]
     found = jax.tree.leaves(state, is_leaf=lambda x: isinstance(x, optax.ScaleByLBFGSState))
-    kept = stage.encoding.renew if stage.encoding is not None else 1
+    kept = stage.encoding.keep_codes_for if stage.encoding is not None else 1
     changing = stage.encoding is not None or stage.shots_per_iteration != len(survey)
     if changing and stage.iterations > kept and any(isinstance(x, optax.ScaleByLBFGSState) for x in found):
         warnings.warn(
             f"the optimizer{which} is an L-BFGS, which compares gradients of successive iterations, but each of these "
             "has other shots or codes: use all shots, codes that stay for the whole of a stage "
-            "(jf.Encoding(renew=...)), or an optimizer as optax.adam.",
+            "(jf.Encoding(keep_codes_for=...)), or an optimizer as optax.adam.",
             stacklevel=3,
         )
 
 
-def check_traces(misfit: Any, shape: tuple[int, ...], model: Any) -> None:
-    """Find before the first iteration what a filter or misfit cannot be called with."""
+def planned_stage(
+    stage: Stage,
+    problem: Problem,
+    model: WaveEquation,
+    objective: Callable[[Gradient, Plan, float], Objective],
+    limits: tuple[Any, Any],
+) -> PlannedStage:
+    """Plan a stage of an admitted problem.
+
+    Args:
+        stage: with all settings filled in.
+        problem: what was recorded and how it is compared.
+        model: to start from.
+        objective: makes the objective, of the gradient of a shot, a plan, and a scale of the misfit.
+        limits: lower and upper bounds, each None or like the unknowns.
+    """
+    encoding, at_once, scale = stage.encoding, stage.shots_per_iteration, 1.0
+    if encoding is not None:
+        if problem.weights is not None or problem.aperture is not None:
+            given = "weights" if problem.weights is not None else "an aperture"
+            raise ValueError(f"encoding sums shots, so that {given} of single shots cannot be: leave one of them out.")
+        at_once, scale = encoding.realisations, 1.0 / encoding.realisations
+    grid, on = problem.simulator.grid, dataclasses.replace(problem.on, batch=stage.batch)
+    problem = dataclasses.replace(problem, misfit=_filtered(stage, grid), on=on)
+    plan = problem.plan(type(model), model, at_once)
+    of_shot = problem.gradient_of_shot(model, plan)
+    for misfit in of_shot.misfits:
+        _check_traces(misfit, problem.observed.shape[1:], model)
+    return PlannedStage(stage, plan, objective(of_shot, plan, scale), limits, grid)
+
+
+def _check_traces(misfit: Any, shape: tuple[int, ...], model: Any) -> None:
+    """Raise before the first iteration the error of a filter or misfit that cannot take the data."""
     data = jax.ShapeDtypeStruct(shape, jnp.result_type(*jax.tree.leaves(model)))
     out = jax.eval_shape(misfit, data, data)
     if getattr(out, "shape", None) != ():
         raise ValueError(f"misfit must return a number for one shot's data, got {out}.")
 
 
-def filtered(stage: Stage, simulator: Simulator) -> Any:
+def _filtered(stage: Stage, grid: Grid) -> Any:
+    """The misfit of a stage, of filtered data if it has a filter."""
     by = stage.filter
     if by is None:
         return stage.misfit
     if isinstance(stage.misfit, WaveEquation):  # one for each parameter
-        return jax.tree.map(lambda misfit: misfits.Filtered(misfit, by, simulator.grid.dt), stage.misfit)
-    return misfits.Filtered(stage.misfit, by, simulator.grid.dt)
-
-
-def described(simulator, survey, observed, start, plan, seed) -> dict[str, Any]:
-    """The settings of an inversion by name, as a checkpoint must agree with them."""
-    out = {f"grid.{f.name}": repr(getattr(simulator.grid, f.name)) for f in dataclasses.fields(simulator.grid)}
-    out |= {f"simulator.{f.name}": repr(getattr(simulator, f.name)) for f in dataclasses.fields(simulator)}
-    del out["simulator.grid"], out["simulator.memory"]  # the one is there already, the other changes rounding only
-    some = np.unique([0, len(survey) // 2, len(survey) - 1])
-    out |= {"start": fingerprint(start), "survey": fingerprint(survey), "shots": len(survey)}
-    out |= {"observed": fingerprint([rows_of(observed, np.array([i])) for i in some]), "seed": seed}
-    for number, stage in enumerate(plan):
-        for name in ("shots_per_iteration", "encoding", "filter", "misfit"):
-            setting = getattr(stage, name)
-            arrays = fingerprint(setting) if any(map(eqx.is_array, jax.tree.leaves(setting))) else ""
-            out[f"stage {number + 1} {name}"] = f"{words(setting)} {arrays}".strip()
-        if stage is not plan[-1]:  # the last one may be made longer
-            out[f"stage {number + 1} iterations"] = stage.iterations
-    return out
-
-
-def words(x: Any) -> str:
-    """What can be told of a setting, without the addresses of functions."""
-    told = repr(jax.tree.map(lambda leaf: getattr(leaf, "__qualname__", leaf), x))
-    return re.sub(r" at 0x[0-9a-fA-F]+", "", told)
+        return jax.tree.map(lambda misfit: misfits.Filtered(misfit, by, grid), stage.misfit)
+    return misfits.Filtered(stage.misfit, by, grid)

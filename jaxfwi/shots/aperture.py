@@ -1,25 +1,21 @@
-"""A window of the model for each shot: what lies around its source and receivers, of one size for all shots."""
+"""A cutout of the model for each shot: the cells around its source and receivers, of one size for all shots."""
 
 import math
 from collections.abc import Sequence
-from dataclasses import replace
-from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
-from jax import Array, lax
 
 from jaxfwi._checks import is_concrete
 from jaxfwi.grid.grid import Grid
-from jaxfwi.simulation.simulator import Simulator
 from jaxfwi.survey.survey import Survey
 
-__all__ = ["cut", "windows"]
+__all__ = ["Aperture", "cutouts"]
+
+Aperture = float | Sequence[float] | None
 
 
-def windows(grid: Grid, survey: Survey, aperture: float | Sequence[float]) -> tuple[tuple[int, ...], np.ndarray]:
-    """The cells of the shots' windows, and where each begins.
+def cutouts(grid: Grid, survey: Survey, aperture: float | Sequence[float]) -> tuple[tuple[int, ...], np.ndarray]:
+    """The shape of the shots' cutouts, and the first cell of each.
 
     Args:
         grid: of the whole model.
@@ -28,7 +24,7 @@ def windows(grid: Grid, survey: Survey, aperture: float | Sequence[float]) -> tu
             horizontal axes, one number or one per axis. All depths are kept.
 
     Returns:
-        The window's shape, which fits the widest shot, and its first cell for each shot, ``(shots, ndim)``.
+        The shape, which fits the widest shot, and the first cell for each shot, ``(shots, ndim)``.
 
     Raises:
         ValueError: for an aperture that cannot be, or positions that are being traced.
@@ -59,13 +55,3 @@ def windows(grid: Grid, survey: Survey, aperture: float | Sequence[float]) -> tu
     size = (last - first).max(axis=0) + 1
     start = np.clip((first + last + 1 - size) // 2, 0, cells - size)
     return tuple(size.tolist()), start.astype(np.int32)
-
-
-def cut(simulator: Simulator, model: Any, shot: Survey, corner: Array, window: tuple[int, ...]) -> tuple:
-    """Simulator, model and shot on the window that begins at cell `corner`."""
-    grid = simulator.grid
-    small = Grid(window, grid.spacing, grid.dt, grid.nt)
-    model = jax.tree.map(lambda x: lax.dynamic_slice(x, corner, window), model)
-    origin = corner * jnp.asarray(grid.spacing, shot.source.dtype)
-    moved = {"source": shot.source - origin, "receiver": shot.receiver - origin}
-    return replace(simulator, grid=small), model, replace(shot, **moved)

@@ -1,4 +1,4 @@
-"""Memory: what a compiled program takes, what there is, and how much of the one fits into the other."""
+"""Memory in bytes: what a compiled program takes, what a device has, and the batch that fits."""
 
 import contextlib
 import os
@@ -7,7 +7,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
-__all__ = ["Memory", "fitting", "largest_batch", "of"]
+__all__ = ["Memory", "largest_batch", "memory_of", "shares_that_fit"]
 
 
 class Memory(NamedTuple):
@@ -27,12 +27,12 @@ class Memory(NamedTuple):
         return self.arguments + self.working + self.result
 
     def __repr__(self) -> str:
-        arguments, working, result, total = map(_said, (*self, self.total))
+        arguments, working, result, total = map(_in_units, (*self, self.total))
         return f"Memory({total}: {arguments} of arguments, {working} to work in, {result} of result)"
 
 
-def of(compiled: Any) -> Memory:
-    """What a compiled program takes, by its own account."""
+def memory_of(compiled: Any) -> Memory:
+    """The memory that a compiled program takes, by its own account."""
     executable = compiled.runtime_executable()
     m = compiled.memory_analysis() if executable is None else _account(executable)
     return Memory(m.argument_size_in_bytes, m.temp_size_in_bytes, m.output_size_in_bytes)
@@ -44,13 +44,13 @@ def _account(executable: Any) -> Any:
     return executable.get_compiled_memory_stats()
 
 
-def fitting(memory: Memory, device: Any, shares: int = 1) -> int:
-    """How many of several shares of the shots, whose arguments are there already, fit on a device at once.
+def shares_that_fit(memory: Memory, device: Any, shares: int = 1) -> int:
+    """How many of several shares of the shots fit on a device at once; their arguments are there already.
 
     Args:
         memory: of the program for a share.
         device: which computes them.
-        shares: how many. All their results are kept, and once more when they are put together.
+        shares: how many. All their results are kept, and once more when they are combined.
 
     Raises:
         MemoryError: if not one fits.
@@ -59,9 +59,10 @@ def fitting(memory: Memory, device: Any, shares: int = 1) -> int:
     results = memory.result * (1 if shares == 1 else 2 * shares)
     if memory.working + results > there:
         raise MemoryError(
-            f"this takes {_said(memory.working + results)} beside its arguments, but {device} has {_said(there)}. "
-            "Model the shots in groups, survey[indices]; lower batch; give an aperture, or domains on several devices; "
-            "and for gradients choose a memory strategy that keeps less, as BoundarySaving(dtype='int8')."
+            f"this takes {_in_units(memory.working + results)} beside its arguments, but {device} has "
+            f"{_in_units(there)}. Model the shots in groups, survey[indices]; lower batch; give an aperture, or domains "
+            "on several devices; and for gradients choose a memory strategy that keeps less, as "
+            "BoundarySaving(dtype='int8')."
         )
     return max(1, min(shares, int((there - results) // max(memory.working, 1))))
 
@@ -70,8 +71,7 @@ def largest_batch(of_batch: Callable[[int], Memory], most: int, device: Any) -> 
     """The largest batch of at most `most` shots that fits in nine tenths of a device, evened out over the batches.
 
     Args:
-        of_batch: what a batch of so many takes; asked for one shot and for two, between which memory is a straight
-            line.
+        of_batch: memory of a batch; it is linear in the batch, and evaluated at 1 and 2.
         most: shots of the device.
         device: it.
     """
@@ -97,7 +97,7 @@ def _free(device: Any) -> int:
     return min(limits, default=2**63)  # where no figure is to be had, let it run
 
 
-def _said(number: float) -> str:
+def _in_units(number: float) -> str:
     for unit in ("B", "kB", "MB"):
         if number < 1000:
             return f"{number:.3g} {unit}"

@@ -1,4 +1,4 @@
-"""Wavefields to look at: a shot's data, and with them what the waves are all over the model at some of the steps."""
+"""Wavefields to look at: a shot's data, and with them the waves all over the model at some of the steps."""
 
 import functools
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ from jaxfwi._checks import as_integer, chosen_fields, field_names
 from jaxfwi._compiler import jitted_with_options
 from jaxfwi.equations.base import WaveEquation
 from jaxfwi.simulation.memory import segment
-from jaxfwi.simulation.simulator import Simulator, admit_one, coefficients_of, on_samples, set_up
+from jaxfwi.simulation.simulator import Simulator, admit_one
 from jaxfwi.survey.survey import Survey
 
 __all__ = ["snapshots"]
@@ -73,7 +73,9 @@ def snapshots(
 def _snapshots(
     simulator: Simulator, every: int, names: tuple[str, ...], model: WaveEquation, shot: Survey
 ) -> tuple[Array, dict[str, Array]]:
-    propagation, places, inputs = set_up(simulator, type(model), coefficients_of(simulator, model), shot)
+    one_shot = simulator.one_shot(type(model))
+    propagation = one_shot.propagation
+    places, inputs = one_shot.inputs(one_shot.coefficients(model), shot)
     steps = segment(propagation, places, inputs)
 
     def from_snapshot(state, wavelet):
@@ -91,4 +93,4 @@ def _snapshots(
         data = jnp.concatenate([data, more])
         if length < nt:
             waves = jax.tree.map(lambda x, y: jnp.concatenate([x, y[None]]), waves, last)
-    return on_samples(propagation, shot, data), waves
+    return one_shot.on_samples(data, shot), waves

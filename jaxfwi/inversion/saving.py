@@ -1,31 +1,37 @@
-"""Checkpoints of an inversion on disk: whole or not there, and never taken for another's."""
+"""The state of an inversion on disk: whole or not there, and never mistaken for that of another inversion."""
 
+import dataclasses
 import hashlib
 import io
 import json
 import os
+import re
 import warnings
 import zipfile
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from jaxfwi._checks import as_integer
+from jaxfwi.inversion.stages import Stage
+from jaxfwi.shots.observed import rows_of
+from jaxfwi.shots.problem import Problem
 
-__all__ = ["Checkpoints", "fingerprint"]
+__all__ = ["SaveTo", "settings_of"]
 
 
-class Checkpoints:
+class SaveTo:
     """A folder where `invert` saves its state, and from which it goes on if it is called again.
 
-    A checkpoint is written beside its place and then moved there, so that a process killed at any moment leaves whole
-    files only, and the last two are kept. Where one cannot be written, as on a full disk, a warning says so, the one
-    before stays and the inversion goes on. A file that cannot be read is passed over for the one before. Each is an
+    A state is written to a temporary file and then moved to its name, so that a process killed at any moment leaves
+    whole files only, and the last two are kept. Where one cannot be written, as on a full disk, a warning says so, the
+    one before stays and the inversion goes on. A file that cannot be read is passed over for the one before. Each is an
     ``.npz`` archive, whose arrays ``numpy.load`` opens too; several hosts need a folder that all of them see.
 
     Observed data are compared by three shots of them: save them to a file once, rather than model them at each start.
@@ -33,9 +39,9 @@ class Checkpoints:
     Args:
         folder: made if it is not there.
         every: iterations from one to the next; the last state before an inversion ends, is left or fails is saved too.
-        config: settings that a checkpoint must agree with, as JSON has them, beside those that `invert` compares by
-            itself (grid, simulator, survey, data, start, stages, limits). What is in a function's inside, as a learning
-            rate, it cannot see: name it here.
+        config: settings that a saved state must agree with, as JSON has them, beside those that `invert` compares by
+            itself (grid, simulator, survey, data, start, stages, limits). It cannot see constants inside functions, as
+            a learning rate: name them here.
 
     Raises:
         ValueError: if `every` or `config` cannot be.
@@ -51,15 +57,15 @@ class Checkpoints:
             raise ValueError(f"config must hold what JSON has, numbers, strings and lists: {error}.") from None
         self.folder.mkdir(parents=True, exist_ok=True)
 
-    def load(self, like: Callable[[int], Any], described: Mapping[str, Any]) -> Any:
+    def load(self, like: Callable[[int], Any], settings: Mapping[str, Any]) -> Any:
         """The newest state that can be read; None in a folder without any.
 
         Args:
             like: a state of the structure that is expected in a given stage.
-            described: the inversion's own settings, to compare.
+            settings: of the inversion, to compare.
 
         Raises:
-            ValueError: for a checkpoint of other settings, naming what differs, or if there are only unreadable ones.
+            ValueError: for a state of other settings, naming what differs, or if there are only unreadable ones.
         """
         files = self._files()
         if jax.process_index() == 0:
@@ -73,19 +79,19 @@ class Checkpoints:
             except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
                 warnings.warn(f"{path} cannot be read and is passed over: {error}", stacklevel=4)
                 continue
-            self._compare(path, header["settings"], self._settings(described))
+            self._compare(path, header["settings"], self._settings(settings))
             return _restored(path, arrays, like(header["stage"]))
         if files:
-            raise ValueError(f"none of the checkpoints in {self.folder} can be read: remove them to start anew.")
+            raise ValueError(f"none of the saved states in {self.folder} can be read: remove them to start anew.")
         return None
 
-    def save(self, state: Any, stage: int, iteration: int, described: Mapping[str, Any]) -> None:
+    def write(self, state: Any, stage: int, iteration: int, settings: Mapping[str, Any]) -> None:
         """Write a state, and remove those before the last two."""
         leaves = {_name(path): x for path, x in jax.tree.leaves_with_path(state)}
         arrays = {name: _array(x) for name, x in leaves.items() if _is_number(x)}
         if jax.process_index() != 0:
             return
-        header = json.dumps({"stage": stage, "iteration": iteration, "settings": self._settings(described)})
+        header = json.dumps({"stage": stage, "iteration": iteration, "settings": self._settings(settings)})
         content = io.BytesIO()
         np.savez(content, allow_pickle=False, header=np.asarray(header), **arrays)
         path = self.folder / f"iteration_{iteration:06d}.npz"
@@ -101,7 +107,7 @@ class Checkpoints:
             temporary.unlink(missing_ok=True)
             kept = [file.name for file in self._files()[-1:]] or ["none"]
             warnings.warn(
-                f"the checkpoint of iteration {iteration} could not be written to {self.folder}: {error.strerror}. The "
+                f"the state of iteration {iteration} could not be written to {self.folder}: {error.strerror}. The "
                 f"last one there is {kept[0]}.",
                 stacklevel=2,
             )
@@ -110,7 +116,7 @@ class Checkpoints:
             old.unlink(missing_ok=True)
 
     def remove_after(self, iteration: int) -> None:
-        """Remove the checkpoints of later iterations."""
+        """Remove the states of later iterations."""
         if jax.process_index() == 0:
             for path in self._files():
                 if int(path.stem.removeprefix("iteration_")) > iteration:
@@ -127,23 +133,52 @@ class Checkpoints:
             finally:
                 os.close(folder)
 
-    def _settings(self, described: Mapping[str, Any]) -> dict[str, Any]:
-        return json.loads(json.dumps({**described, **self.config}))
+    def _settings(self, settings: Mapping[str, Any]) -> dict[str, Any]:
+        return json.loads(json.dumps({**settings, **self.config}))
 
     @staticmethod
     def _compare(path: Path, then: dict[str, Any], now: dict[str, Any]) -> None:
         names = [name for name in {**then, **now} if then.get(name) != now.get(name)]
         if not names:
             return
-        told = "; ".join(f"{name} was {then.get(name)!r}, now {now.get(name)!r}" for name in names[:3])
+        differences = "; ".join(f"{name} was {then.get(name)!r}, now {now.get(name)!r}" for name in names[:3])
         more = f"; and {len(names) - 3} more" if len(names) > 3 else ""
         raise ValueError(
-            f"{path} is of another inversion: {told}{more}. Restore these settings to go on with it, or choose another "
-            "folder to start anew."
+            f"{path} is of another inversion: {differences}{more}. Restore these settings to go on with it, or choose "
+            "another folder to start anew."
         )
 
 
-def fingerprint(tree: Any) -> str:
+def settings_of(
+    problem: Problem, start: Any, stages: Sequence[Stage], seed: int, mask: Any, bounds: Any, **functions: Any
+) -> dict[str, Any]:
+    """The settings of an inversion by name, with which a saved state must agree."""
+    simulator, survey, observed = problem.simulator, problem.survey, problem.observed
+    out = {f"grid.{f.name}": repr(getattr(simulator.grid, f.name)) for f in dataclasses.fields(simulator.grid)}
+    out |= {f"simulator.{f.name}": repr(getattr(simulator, f.name)) for f in dataclasses.fields(simulator)}
+    del out["simulator.grid"], out["simulator.memory"]  # the one is there already, the other changes rounding only
+    some = np.unique([0, len(survey) // 2, len(survey) - 1])
+    out |= {"start": _fingerprint(start), "survey": _fingerprint(survey), "shots": len(survey), "seed": seed}
+    out |= {"observed": _fingerprint([rows_of(observed, np.array([i])) for i in some])}
+    for number, stage in enumerate(stages):
+        for name in ("shots_per_iteration", "encoding", "filter", "misfit"):
+            setting = getattr(stage, name)
+            arrays = _fingerprint(setting) if any(map(eqx.is_array, jax.tree.leaves(setting))) else ""
+            out[f"stage {number + 1} {name}"] = f"{_repr_without_addresses(setting)} {arrays}".strip()
+        if stage is not stages[-1]:  # the last one may be made longer
+            out[f"stage {number + 1} iterations"] = stage.iterations
+    out |= {name: _fingerprint(x) for name, x in (("mask", mask), ("bounds", bounds), ("weights", problem.weights))}
+    out["aperture"] = repr(problem.aperture)
+    return out | {name: f"{_repr_without_addresses(x)} {_fingerprint(x)}" for name, x in functions.items()}
+
+
+def _repr_without_addresses(x: Any) -> str:
+    """The repr of a setting, with functions by name and not by address."""
+    text = repr(jax.tree.map(lambda leaf: getattr(leaf, "__qualname__", leaf), x))
+    return re.sub(r" at 0x[0-9a-fA-F]+", "", text)
+
+
+def _fingerprint(tree: Any) -> str:
     """A short text that differs where a PyTree of arrays differs in any value, shape or dtype."""
     digest = hashlib.blake2b(digest_size=8)
     for path, leaf in jax.tree.leaves_with_path(tree):

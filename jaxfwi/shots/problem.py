@@ -1,0 +1,311 @@
+"""What was recorded and how it is compared: one object, for gradients, second derivatives and inversions."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from jaxfwi import misfits
+from jaxfwi._checks import as_integer
+from jaxfwi.equations.base import WaveEquation
+from jaxfwi.shots.aperture import Aperture
+from jaxfwi.shots.budget import Memory
+from jaxfwi.shots.devices import On
+from jaxfwi.shots.observed import check_observed
+from jaxfwi.shots.per_shot import (
+    Filter,
+    GaussNewtonProduct,
+    Gradient,
+    HessianProduct,
+    Misfit,
+    Operation,
+    SquaredGradients,
+)
+from jaxfwi.shots.plan import Plan, Shots, planned
+from jaxfwi.shots.programs import all_data, memory_of_program, sum_over_shots, summed
+from jaxfwi.shots.simulate import admit_all
+from jaxfwi.simulation.simulator import Simulator
+from jaxfwi.survey.survey import Survey
+
+__all__ = ["Problem"]
+
+
+def _hashable(aperture: Any) -> Any:
+    return tuple(np.asarray(aperture).tolist()) if np.ndim(aperture) else aperture
+
+
+class Problem(eqx.Module):
+    """What was recorded and how it is compared: a simulator, a survey, its data, and a misfit.
+
+    The objective is the sum over shots of ``misfit(predicted, observed)``. A problem is a PyTree whose leaves are
+    survey, observed data and weights; all else is static. Arrays are looked at when something is computed.
+
+    Args:
+        simulator: grid, order, boundaries, and by `memory` how gradients are paid for.
+        survey: the shots.
+        observed: data ``(shots, time, receivers, components)``, an array or what is indexed like one, as a file mapped
+            by ``numpy.load(name, mmap_mode="r")``; what stands in padded traces does not matter. It may be left out for
+            `gauss_newton_diagonal` and `memory`.
+        misfit: ``misfit(predicted, observed)`` of one shot's data, a scalar; as `misfits.l2`. Use the same function
+            object each time: a new one compiles a new program. Or, like the model, a misfit for each parameter, as
+            ``jf.Elastic(vp=jf.misfits.l2, vs=jf.misfits.Envelope(), rho=jf.misfits.l2)``: each parameter's gradient is
+            then of its own misfit, and the value is the sum of those that differ.
+        weights: by which both data are multiplied before the misfit sees them, broadcast against `observed` but with
+            all shots: mutes, traces left out, offsets weighed. By default none.
+        aperture: metres of model around each shot's sources and receivers, on either side along the horizontal axes,
+            one number or one per axis: each shot is computed on that cutout alone. By default on the whole model.
+        on: devices, shots at once, and domains that a grid is cut into: these change results by rounding only.
+
+    Raises:
+        ValueError: for a simulator, survey, misfit or `on` that cannot be; when something is computed, for input that
+            cannot be simulated, or observed data of another shape than the survey gives.
+
+    >>> import jax.numpy as jnp, jaxfwi as jf
+    >>> grid = jf.Grid(shape=(20, 20), spacing=10.0, dt=1e-3, nt=200)
+    >>> survey = jf.Survey.from_arrays([[50.0, 50.0]], [[50.0, 150.0]], jf.ricker(grid, frequency=15.0))
+    >>> simulator, model = jf.Simulator(grid), jf.Acoustic(vp=jnp.full(grid.shape, 1500.0))
+    >>> observed = jf.simulate(simulator, jf.Acoustic(vp=model.vp + 50.0), survey)
+    >>> problem = jf.Problem(simulator, survey, observed)
+    >>> value, gradient = problem.misfit_and_gradient(model)
+    >>> value.shape, gradient.vp.shape
+    ((), (20, 20))
+    """
+
+    simulator: Simulator = eqx.field(static=True)
+    survey: Survey
+    observed: Any = None
+    misfit: Any = eqx.field(static=True, default=misfits.l2)
+    weights: Any = None
+    aperture: Aperture = eqx.field(static=True, default=None, converter=_hashable)
+    on: On = eqx.field(static=True, default=On())
+
+    def __check_init__(self):
+        for name, kind in (("simulator", Simulator), ("survey", Survey), ("on", On)):
+            if not isinstance(getattr(self, name), kind):
+                raise ValueError(f"{name} must be a jaxfwi.{kind.__name__}, got {getattr(self, name)!r}.")
+        each = jax.tree.leaves(self.misfit) if isinstance(self.misfit, WaveEquation) else [self.misfit]
+        for misfit in each:
+            _check_misfit(misfit)
+
+    def __repr__(self) -> str:
+        name = getattr(self.misfit, "__name__", repr(self.misfit))
+        return f"Problem({self.simulator!r}, {self.survey!r}, misfit={name})"
+
+    def misfit_and_gradient(self, model: WaveEquation) -> tuple[Array, Any]:
+        """The misfit of a model, summed over shots, and its gradient.
+
+        Args:
+            model: an equation with its parameters.
+
+        Returns:
+            The misfit, and its gradient as a model of the same type.
+
+        Raises:
+            ValueError: for input that cannot be simulated, or observed data of another shape.
+            MemoryError: before anything is computed, if it cannot fit.
+        """
+        return self._sum(model, model, self.gradient_of_shot)
+
+    def hessian_product(self, model: WaveEquation, direction: WaveEquation) -> Any:
+        """The Hessian of the misfit at a model, times a perturbation of the model.
+
+        Args:
+            model: an equation with its parameters.
+            direction: the perturbation, of the type and shape of the model.
+
+        Returns:
+            The product, of the type of the model.
+
+        Raises:
+            ValueError: as `misfit_and_gradient`, for a direction of another shape, or misfits that differ by parameter.
+
+        >>> import jax.numpy as jnp, jaxfwi as jf
+        >>> grid = jf.Grid(shape=(20, 20), spacing=10.0, dt=1e-3, nt=200)
+        >>> survey = jf.Survey.from_arrays([[50.0, 50.0]], [[50.0, 150.0]], jf.ricker(grid, frequency=15.0))
+        >>> problem = jf.Problem(jf.Simulator(grid), survey, jnp.zeros((1, 200, 1, 1)))
+        >>> model = jf.Acoustic(vp=jnp.full(grid.shape, 1500.0))
+        >>> problem.hessian_product(model, direction=model).vp.shape
+        (20, 20)
+        """
+        self._one_misfit()
+        shared = (model, _like_model(direction, model))
+        return self._sum(model, shared, lambda model, plan: HessianProduct(self.gradient_of_shot(model, plan)))
+
+    def gauss_newton_product(self, model: WaveEquation, direction: WaveEquation) -> Any:
+        """The Gauss-Newton Hessian at a model, times a perturbation: ``J^T W J d``.
+
+        J is the derivative of the data and W the second derivative of the misfit by the data, the identity for
+        `misfits.l2`. Positive semidefinite where the misfit is convex in the data.
+
+        Args:
+            model: an equation with its parameters.
+            direction: the perturbation d, of the type and shape of the model.
+
+        Returns:
+            The product, of the type of the model.
+
+        Raises:
+            ValueError: as `hessian_product`.
+        """
+        misfit = self._one_misfit()
+        shared = (model, _like_model(direction, model))
+        return self._sum(model, shared, lambda _, plan: GaussNewtonProduct(plan.one_shot, misfit))
+
+    def gauss_newton_diagonal(
+        self, model: WaveEquation, seed: int = 0, samples: int = 1, filter: Filter | None = None
+    ) -> Any:
+        """An estimate of the diagonal of the Gauss-Newton Hessian ``J^T J`` of `misfits.l2`: how well sources and
+        receivers together illuminate each cell, for any equation. For `optimise.precondition`. Observed data, misfit
+        and weights play no part.
+
+        It is the mean of ``(J^T z)^2`` over random data z of signs, independent for each shot, summed over shots, whose
+        expectation is the diagonal (after Bekas, Kokiopoulou & Saad 2007, Applied Numerical Mathematics 57, 1214-1229).
+        A shot is modelled once, and each sample costs the backward half of a gradient.
+
+        The standard deviation of an estimate is ``sqrt(2 / (samples * shots))`` of it where all shots count alike, and
+        ``sqrt(2 / samples)`` at most; errors change within a wavelength, so that smoothing helps. As a preconditioner
+        it takes the place of the pseudo-Hessian, which knows the sources only (Shin, Jang & Min 2001, Geophysical
+        Prospecting 49, 592-606).
+
+        Args:
+            model: an equation with its parameters.
+            seed: of the random data; the same one gives the same estimate.
+            samples: random data for each shot.
+            filter: ``filter(data, grid)`` of one shot's data ``(time, receivers, components)``, a linear function as
+                `filters.Butterworth`: the diagonal is that of filtered data then. Use the same or an equal one each
+                time.
+
+        Returns:
+            The diagonal, of the type of the model, in units of the misfit per parameter squared; 0 or more.
+
+        Raises:
+            ValueError: as `misfit_and_gradient`, for samples, a seed or a filter that cannot be, and for domains.
+
+        >>> import jax.numpy as jnp, jaxfwi as jf
+        >>> grid = jf.Grid(shape=(20, 20), spacing=10.0, dt=1e-3, nt=200)
+        >>> survey = jf.Survey.from_arrays([[50.0, 50.0]], [[50.0, 150.0]], jf.ricker(grid, frequency=15.0))
+        >>> problem = jf.Problem(jf.Simulator(grid), survey)
+        >>> light = problem.gauss_newton_diagonal(jf.Acoustic(vp=jnp.full(grid.shape, 1500.0)), samples=2)
+        >>> light.vp.shape, bool((light.vp >= 0).all())
+        ((20, 20), True)
+        """
+        samples, seed = as_integer("samples", samples, 1), as_integer("seed", seed, 0)
+        if filter is not None and not callable(filter):
+            raise ValueError(f"filter must be a function of data and a grid, got {type(filter).__name__}.")
+        try:
+            hash(filter)
+        except TypeError:
+            raise ValueError(f"filter must be hashable, got {filter!r}: make it a frozen dataclass.") from None
+        survey = admit_all(self.simulator, model, self.survey)
+        key = jax.random.key(seed)
+        words, kind = jax.random.key_data(jax.random.split(key, len(survey))), str(jax.random.key_impl(key))
+        shots = Shots(survey, words)
+        plan = planned(self.simulator, type(model), model, shots, self.aperture, self.on)
+        squares = SquaredGradients(plan.one_shot, filter, self.simulator.grid, samples, kind)
+        return sum_over_shots(squares, plan, model, plan.shares())
+
+    def memory(self, model: WaveEquation, gradient: bool = True) -> Memory:
+        """The memory on each device of `misfit_and_gradient`, or of modelling all shots by `simulate`, as compiled.
+
+        Nothing is computed, but the program is compiled, and that serves the call that follows.
+
+        Args:
+            model: an equation with its parameters.
+            gradient: whether to ask about `misfit_and_gradient`; if not, about `simulate`.
+
+        Returns:
+            How many bytes on a device are ``arguments`` (model, shots and data), ``working`` space and ``result``, and
+            their ``total``; on a processor that computes a shot on each core, of all together.
+
+        Raises:
+            ValueError: for input that cannot be simulated.
+
+        >>> import jax.numpy as jnp, jaxfwi as jf
+        >>> grid = jf.Grid(shape=(20, 30), spacing=10.0, dt=1e-3, nt=200)
+        >>> survey = jf.Survey.from_arrays([[50.0, 50.0]], [[50.0, 150.0]], jf.ricker(grid, frequency=15.0))
+        >>> memory = jf.Problem(jf.Simulator(grid), survey).memory(jf.Acoustic(vp=jnp.full(grid.shape, 1500.0)))
+        >>> memory.working > 4 * 200 * 2 * (20 + 30)  # the ring of every step is part of it
+        True
+        """
+        survey = admit_all(self.simulator, model, self.survey)
+        plan = planned(self.simulator, type(model), model, Shots(survey), self.aperture, self.on)
+        if plan.traced:
+            raise ValueError("memory looks at its arguments' values: call it outside of jit, grad and vmap.")
+        share = plan.shares()[0]
+        if not gradient:
+            return memory_of_program(all_data, plan.one_shot, plan, model, share)
+        shape = (len(share.survey), *self._data_shape(model)[1:])
+        there = None if plan.layout.mesh is None else share.survey.wavelet.sharding
+        data = jax.ShapeDtypeStruct(shape, jnp.result_type(*jax.tree.leaves(model)), sharding=there)
+        operation = self.gradient_of_shot(model, plan)
+        return memory_of_program(summed, operation, plan, model, share._replace(observed=data))
+
+    def admitted(self, model: WaveEquation) -> "Problem":
+        """The same problem with everything checked against a model, and the survey prepared for it.
+
+        Raises:
+            ValueError: naming what is wrong, its value and the fix.
+        """
+        survey = admit_all(self.simulator, model, self.survey)
+        if self.observed is None:
+            raise ValueError("observed is missing: give the recorded data, Problem(simulator, survey, observed).")
+        check_observed(survey, self.observed, self.weights, *self._data_shape(model)[1::2])
+        return dataclasses.replace(self, survey=survey)
+
+    def plan(self, equation: type[WaveEquation], shared: Any, at_once: int | None = None) -> Plan:
+        """Who computes which shots, of an admitted problem; `at_once` of them, or all, in a call."""
+        shots = Shots(self.survey, self.observed, weights=self.weights)
+        return planned(self.simulator, equation, shared, shots, self.aperture, self.on, at_once)
+
+    def gradient_of_shot(self, model: WaveEquation, plan: Plan) -> Gradient:
+        """The misfit of a shot and its gradient, by one misfit or by one for each parameter."""
+        each = jax.tree.leaves(self.misfit) if isinstance(self.misfit, WaveEquation) else [self.misfit]
+        if isinstance(self.misfit, WaveEquation) and (
+            not isinstance(self.misfit, type(model)) or len(each) != len(jax.tree.leaves(model))
+        ):
+            name = type(model).__name__
+            raise ValueError(f"misfit must have a function for each parameter of {name}, got {self.misfit}.")
+        distinct = tuple(dict.fromkeys(each))
+        if len(distinct) > 1 and plan.layout.split is not None:
+            raise ValueError("domains cut a model that all parameters share: give one misfit, or leave domains out.")
+        of_leaf = tuple(distinct.index(one) for one in each) if len(distinct) > 1 else ()
+        return Gradient(plan.one_shot, distinct, of_leaf)
+
+    def _sum(self, model: WaveEquation, shared: Any, operation: Callable[[Any, Plan], Operation]) -> Any:
+        problem = self.admitted(model)
+        plan = problem.plan(type(model), shared)
+        return sum_over_shots(operation(model, plan), plan, shared, plan.shares())
+
+    def _data_shape(self, model: WaveEquation) -> tuple[int, int, int, int]:
+        components = len(self.simulator.fields(type(model))[1])
+        return len(self.survey), self.simulator.grid.nt, self.survey.receiver.shape[1], components
+
+    def _one_misfit(self) -> Misfit:
+        if isinstance(self.misfit, WaveEquation):
+            raise ValueError("parameters have misfits of their own, so that there is no one Hessian: give one misfit.")
+        return self.misfit
+
+
+def _check_misfit(misfit: Any) -> None:
+    """Raise a ValueError if a misfit is no function that programs can be compiled for."""
+    if not callable(misfit):
+        raise ValueError(f"misfit must be a function of predicted and observed data, got {type(misfit).__name__}.")
+    try:
+        hash(misfit)
+    except TypeError:
+        raise ValueError(
+            "misfit must be hashable: wrap what holds arrays in a function, and pass that each time."
+        ) from None
+
+
+def _like_model(direction: Any, model: WaveEquation) -> Any:
+    """The direction, of the dtype of the model; a ValueError for one of another shape."""
+    same_type = jax.tree.structure(direction) == jax.tree.structure(model)
+    if not same_type or jax.tree.map(jnp.shape, direction) != jax.tree.map(jnp.shape, model):
+        raise ValueError(f"direction must be shaped like the model, {model}, got {direction}.")
+    return jax.tree.map(lambda d, m: jnp.asarray(d, jnp.result_type(m)), direction, model)
