@@ -1,32 +1,46 @@
-"""Regularisers: what a model should be like, as a number to be added to the misfit.
+"""Regularisers: numbers that say how far a model is from what it should be like, to be added to the misfit.
 
-Each is a function of the model, differentiable as any, and a PyTree: weights, references and masks are its leaves. Pass
-it to a jitted function as an argument, and they can change between iterations without a new program. They add up:
-``TotalVariation(...) + Reference(...)``.
+Each is a differentiable function of the model, and a PyTree whose leaves are its weights, references and masks: pass it
+to a jitted function as an argument, and they can change between iterations without compiling a new program.
+Regularisers can be added: ``TotalVariation(...) + Reference(...)``.
 
-Integrals are over the model's cells, of which each has the volume ``spacing ** ndim`` (an area in 2D, a length in 1D),
-so that a weight means the same on a finer grid. Derivatives are differences to the next cell along each axis.
+Integrals are over the cells of the model, each with the volume of its spacings multiplied (an area in 2D, a length in
+1D), so that a weight means the same on a finer grid. Derivatives are differences to the next cell along each axis.
 """
 
 import functools
 import math
 import operator
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import Array
 
-from jaxfwi._checks import is_concrete
+from jaxfwi._checks import check_grid, check_shape
+from jaxfwi._trees import broadcast_like, check_numbers, for_each
+from jaxfwi.grid.grid import Grid
 
-__all__ = ["Reference", "Regularizer", "Sum", "Tikhonov", "TotalVariation"]
+__all__ = ["Reference", "Regulariser", "Sum", "Tikhonov", "TotalVariation"]
 
 
-class Regularizer(eqx.Module):
-    """A function ``regularizer(model) -> number`` that can be added to others."""
+class Regulariser(eqx.Module):
+    """A function ``regulariser(model) -> number`` that can be added to others.
+
+    Subclass it for one of your own; a plain function of the model can be added to one as well.
+
+    >>> import jax.numpy as jnp, jaxfwi as jf
+    >>> class Roughness(jf.regularisation.Regulariser):
+    ...     weight: float
+    ...
+    ...     def __call__(self, model):
+    ...         return self.weight * jnp.sum(jnp.diff(model.vp) ** 2)
+    >>> both = Roughness(2.0) + (lambda model: jnp.max(model.vp))
+    >>> float(both(jf.Acoustic(vp=jnp.array([1500.0, 1510.0]))))
+    1710.0
+    """
 
     def __call__(self, model: Any) -> Array:
         raise NotImplementedError
@@ -34,13 +48,20 @@ class Regularizer(eqx.Module):
     def __add__(self, other: Callable[[Any], Array]) -> "Sum":
         return Sum((*_terms(self), *_terms(other)))
 
-    def __radd__(self, other: Any) -> "Regularizer":
-        """For ``sum`` of a list, which starts from 0."""
+    def __radd__(self, other: Any) -> "Regulariser":
+        """`sum` of a list starts from 0."""
         return self if isinstance(other, int) and other == 0 else Sum((*_terms(other), *_terms(self)))
 
 
-class Sum(Regularizer):
-    """The sum of several functions of the model; ``a + b`` makes one."""
+class Sum(Regulariser):
+    """The sum of several functions of the model; ``a + b`` makes one.
+
+    >>> import jax.numpy as jnp, jaxfwi as jf
+    >>> grid = jf.Grid(shape=100, spacing=10.0, dt=1e-3, nt=100)
+    >>> total = sum([jf.regularisation.Tikhonov(grid), jf.regularisation.TotalVariation(grid)])
+    >>> len(total.terms), float(total(jf.Acoustic(vp=jnp.full(100, 1500.0))))
+    (2, 0.0)
+    """
 
     terms: tuple[Callable[[Any], Array], ...]
 
@@ -48,101 +69,98 @@ class Sum(Regularizer):
         return functools.reduce(operator.add, (term(model) for term in self.terms))
 
 
-class Tikhonov(Regularizer):
+class Tikhonov(Regulariser):
     """Half the integral of the squared gradient, ``1/2 sum_p weight_p int |grad (m_p - reference_p)|^2 dV``: favours
     smooth models (Tikhonov & Arsenin 1977, *Solutions of ill-posed problems*, Winston & Sons).
 
     Args:
-        spacing: metres between nodes, one number or one per axis, as `Grid.spacing`.
+        grid: of the model.
         weight: a number; or like the model, a number for each parameter, since their units differ: 0 leaves one out. In
             units of the misfit per (parameter / m)^2 m^ndim.
-        mask: cells that count where it is not 0: an array of the grid's shape, or like the model, as the mask of
-            `invert`. Differences to a cell that does not count are left out, as the jump at a sea bed. By default all.
-        reference: like the model, whose own gradient costs nothing; by default none.
+        mask: cells where it is True (or not 0) count: an array of the grid's shape, or like the model, as the mask of
+            `invert`. Differences to a cell that does not count, such as the jump at a sea bed, are left out. By default
+            all count.
+        reference: like the model; differences that it has cost nothing. By default none.
 
     Raises:
-        ValueError: for a spacing that cannot be or negative weights; when called, for arguments that do not fit the
+        ValueError: if `grid` is not a `Grid`, or for negative weights; when called, for arguments that do not fit the
             model.
 
     >>> import jax.numpy as jnp, jaxfwi as jf
+    >>> grid = jf.Grid(shape=101, spacing=10.0, dt=1e-3, nt=100)
     >>> ramp = jf.Acoustic(vp=1500.0 + 0.5 * 10.0 * jnp.arange(101.0))  # 0.5 m/s a metre, over a kilometre
-    >>> float(Tikhonov(spacing=10.0)(ramp))  # half of 0.25 / s^2 times 1000 m
+    >>> float(jf.regularisation.Tikhonov(grid)(ramp))  # half of 0.25 / s^2 times 1000 m
     125.0
     """
 
-    spacing: tuple[float, ...] = eqx.field(static=True)
+    grid: Grid = eqx.field(static=True)
     weight: Any
     mask: Any
     reference: Any
 
-    def __init__(
-        self, spacing: float | Sequence[float], weight: Any = 1.0, mask: Any = None, reference: Any = None
-    ) -> None:
-        self.spacing = _checked_spacing(spacing)
-        self.weight, self.mask, self.reference = _checked_weight(weight), mask, reference
+    def __init__(self, grid: Grid, weight: Any = 1.0, mask: Any = None, reference: Any = None) -> None:
+        _check(grid, weight)
+        self.grid, self.weight, self.mask, self.reference = grid, weight, mask, reference
 
     def __call__(self, model: Any) -> Array:
         def of_parameter(x, reference, mask):
-            spacing = _per_axis(self.spacing, x)
-            x = x if reference is None else x - _like("reference", reference, x)
-            squares = (jnp.sum(d**2) for d in _gradient(x, spacing, mask))
-            return 0.5 * math.prod(spacing) * functools.reduce(operator.add, squares)
+            x = x if reference is None else x - broadcast_like("reference", reference, x)
+            squares = (jnp.sum(d**2) for d in _gradient(x, self.grid, mask))
+            return 0.5 * math.prod(self.grid.spacing) * functools.reduce(operator.add, squares)
 
-        return _weighted(of_parameter, model, self.weight, self.reference, self.mask)
+        return _weighted_sum(of_parameter, model, self.grid, self.weight, self.mask, reference=self.reference)
 
 
-class TotalVariation(Regularizer):
+class TotalVariation(Regulariser):
     """The integral of the length of the gradient, ``sum_p weight_p int (sqrt(|grad m_p|^2 + epsilon_p^2) - epsilon_p)
-    dV``: favours blocks with sharp edges, whose jumps it counts once, however steep (Rudin, Osher & Fatemi 1992,
+    dV``: favours blocks with sharp edges. A jump costs its height, however steep it is (Rudin, Osher & Fatemi 1992,
     Physica D 60, 259-268).
 
     Args:
-        spacing, mask: as for `Tikhonov`.
+        grid, mask: as for `Tikhonov`.
         weight: as for `Tikhonov`, in units of the misfit per (parameter / m) m^ndim.
-        epsilon: gradient in units of the parameter per metre, above zero, a number or like the model; below it the
-            integrand is a parabola, which keeps it differentiable. By default 0.1: for velocities 1 m/s in 10 m.
+        epsilon: a gradient above zero in units of the parameter per metre, a number or like the model; for gradients
+            below it the integrand is a parabola, which keeps it differentiable. By default 0.1: for velocities 1 m/s in
+            10 m.
 
     Raises:
         ValueError: as `Tikhonov`, and for an epsilon that is not positive.
 
     >>> import jax.numpy as jnp, jaxfwi as jf
+    >>> grid = jf.Grid(shape=100, spacing=10.0, dt=1e-3, nt=100)
     >>> step = jf.Acoustic(vp=jnp.where(jnp.arange(100) < 40, 1500.0, 2000.0))
-    >>> round(float(TotalVariation(spacing=10.0, epsilon=1e-6)(step)), 2)  # 500 m/s, in a column
+    >>> round(float(jf.regularisation.TotalVariation(grid, epsilon=1e-6)(step)), 2)  # 500 m/s, in a column
     500.0
     """
 
-    spacing: tuple[float, ...] = eqx.field(static=True)
+    grid: Grid = eqx.field(static=True)
     weight: Any
     mask: Any
     epsilon: Any
 
-    def __init__(
-        self, spacing: float | Sequence[float], weight: Any = 1.0, mask: Any = None, epsilon: Any = 0.1
-    ) -> None:
-        self.spacing = _checked_spacing(spacing)
-        self.weight, self.mask, self.epsilon = _checked_weight(weight), mask, epsilon
-        for number in jax.tree.leaves(epsilon):
-            if np.ndim(number) or (is_concrete(number) and not 0 < number < np.inf):
-                raise ValueError(f"epsilon must be a positive number, or like the model one for each, got {epsilon!r}.")
+    def __init__(self, grid: Grid, weight: Any = 1.0, mask: Any = None, epsilon: Any = 0.1) -> None:
+        _check(grid, weight)
+        check_numbers("epsilon", epsilon, positive=True)
+        self.grid, self.weight, self.mask, self.epsilon = grid, weight, mask, epsilon
 
     def __call__(self, model: Any) -> Array:
         def of_parameter(x, epsilon, mask):
-            spacing, epsilon = _per_axis(self.spacing, x), jnp.asarray(epsilon, x.dtype)
+            epsilon = jnp.asarray(epsilon, x.dtype)
             square = jnp.zeros_like(x)
-            for axis, d in enumerate(_gradient(x, spacing, mask)):
+            for axis, d in enumerate(_gradient(x, self.grid, mask)):
                 square += jnp.pad(d**2, [(0, int(k == axis)) for k in range(x.ndim)])
             # sqrt(square + epsilon^2) - epsilon, as a quotient that does not cancel where the model is flat
-            return math.prod(spacing) * jnp.sum(square / (jnp.sqrt(square + epsilon**2) + epsilon))
+            return math.prod(self.grid.spacing) * jnp.sum(square / (jnp.sqrt(square + epsilon**2) + epsilon))
 
-        return _weighted(of_parameter, model, self.weight, self.epsilon, self.mask)
+        return _weighted_sum(of_parameter, model, self.grid, self.weight, self.mask, epsilon=self.epsilon)
 
 
-class Reference(Regularizer):
+class Reference(Regulariser):
     """Half the integral of the squared distance from a model, ``1/2 sum_p weight_p int (m_p - reference_p)^2 dV``:
-    favours what was known before.
+    favours a model known from elsewhere, such as a well log.
 
     Args:
-        spacing, mask: as for `Tikhonov`.
+        grid, mask: as for `Tikhonov`.
         reference: like the model; arrays or numbers.
         weight: as for `Tikhonov`, in units of the misfit per parameter^2 m^ndim.
 
@@ -150,66 +168,62 @@ class Reference(Regularizer):
         ValueError: as `Tikhonov`.
 
     >>> import jax.numpy as jnp, jaxfwi as jf
-    >>> float(Reference(10.0, jf.Acoustic(vp=1500.0))(jf.Acoustic(vp=jnp.full(100, 1502.0))))  # half of 4 times 1000 m
+    >>> grid = jf.Grid(shape=100, spacing=10.0, dt=1e-3, nt=100)
+    >>> distance = jf.regularisation.Reference(grid, jf.Acoustic(vp=1500.0))
+    >>> float(distance(jf.Acoustic(vp=jnp.full(100, 1502.0))))  # half of 4 times 1000 m
     2000.0
     """
 
-    spacing: tuple[float, ...] = eqx.field(static=True)
+    grid: Grid = eqx.field(static=True)
     reference: Any
     weight: Any
     mask: Any
 
-    def __init__(self, spacing: float | Sequence[float], reference: Any, weight: Any = 1.0, mask: Any = None) -> None:
-        self.spacing = _checked_spacing(spacing)
-        self.weight, self.mask, self.reference = _checked_weight(weight), mask, reference
+    def __init__(self, grid: Grid, reference: Any, weight: Any = 1.0, mask: Any = None) -> None:
+        _check(grid, weight)
+        self.grid, self.reference, self.weight, self.mask = grid, reference, weight, mask
 
     def __call__(self, model: Any) -> Array:
         def of_parameter(x, reference, mask):
-            square = (x - _like("reference", reference, x)) ** 2
+            square = (x - broadcast_like("reference", reference, x)) ** 2
             square = square if mask is None else jnp.where(mask, square, 0)
-            return 0.5 * math.prod(_per_axis(self.spacing, x)) * jnp.sum(square)
+            return 0.5 * math.prod(self.grid.spacing) * jnp.sum(square)
 
-        return _weighted(of_parameter, model, self.weight, self.reference, self.mask)
+        return _weighted_sum(of_parameter, model, self.grid, self.weight, self.mask, reference=self.reference)
+
+
+def _check(grid: Any, weight: Any) -> None:
+    check_grid(grid)
+    check_numbers("weight", weight)
 
 
 def _terms(function: Any) -> tuple:
     return function.terms if isinstance(function, Sum) else (function,)
 
 
-def _weighted(of_parameter: Callable, model: Any, weight: Any, other: Any, mask: Any) -> Array:
-    """The sum over parameters of ``weight of_parameter(x, other, mask)``."""
-    leaves = jax.tree.leaves(model)
-    weights = _each("weight", weight, model)
-    others = _each("reference or epsilon", other, model)
-    masks = _each("mask", mask, model)
-    total = jnp.zeros((), jnp.result_type(*leaves))
-    for x, w, o, m in zip(leaves, weights, others, masks, strict=True):
+def _weighted_sum(of_parameter: Callable, model: Any, grid: Grid, weight: Any, mask: Any, **option: Any) -> Array:
+    """The sum over parameters of ``weight of_parameter(x, option, mask)``; the one option is like the model or not."""
+
+    def weighted(x, weight, option, mask):
         x = jnp.asarray(x)
-        counted = None if m is None else _like("mask", m, x, bool)
-        total += jnp.asarray(w, x.dtype) * of_parameter(x, o, counted)
+        check_shape("the model", x.shape, grid)
+        counts = None if mask is None else broadcast_like("mask", mask, x, bool)
+        return jnp.asarray(weight, x.dtype) * of_parameter(x, option, counts)
+
+    ((name, value),) = option.items()
+    given = (for_each(n, g, model) for n, g in (("weight", weight), (name, value), ("mask", mask)))
+    total = jnp.zeros((), jnp.result_type(*jax.tree.leaves(model)))
+    for term in jax.tree.leaves(jax.tree.map(weighted, model, *given)):
+        total += term
     return total
 
 
-def _each(name: str, given: Any, model: Any) -> list:
-    """What is given for each parameter: leaves of what is like the model, or one thing for all."""
-    structure = jax.tree.structure(model)
-    if given is None or jax.tree.structure(given) == structure:
-        return [None] * structure.num_leaves if given is None else jax.tree.leaves(given)
-    if jax.tree_util.treedef_is_leaf(jax.tree.structure(given)):
-        return [given] * structure.num_leaves
-    raise ValueError(f"{name} must be one for all or like the model, {type(model).__name__}, got {given!r}.")
-
-
-def _like(name: str, given: Any, x: Array, dtype: Any = None) -> Array:
-    if jnp.shape(given) not in ((), x.shape):
-        raise ValueError(f"{name} must be of the model's shape {x.shape} or numbers, got {jnp.shape(given)}.")
-    return jnp.broadcast_to(jnp.asarray(given, dtype or x.dtype), x.shape)
-
-
-def _gradient(x: Array, spacing: tuple[float, ...], mask: Array | None) -> list[Array]:
-    """Differences to the next cell along each axis, of one cell less than it; 0 where one of the two does not count."""
+def _gradient(x: Array, grid: Grid, mask: Array | None) -> list[Array]:
+    """Differences to the next cell along each axis, each one cell shorter than that axis; 0 where one of the two cells
+    does not count.
+    """
     out = []
-    for axis, h in enumerate(spacing):
+    for axis, h in enumerate(grid.spacing):
         d = jnp.diff(x, axis=axis) / h
         if mask is not None:
             n = x.shape[axis]
@@ -217,24 +231,3 @@ def _gradient(x: Array, spacing: tuple[float, ...], mask: Array | None) -> list[
             d = jnp.where(both, d, 0)
         out.append(d)
     return out
-
-
-def _per_axis(spacing: tuple[float, ...], x: Array) -> tuple[float, ...]:
-    spacing = spacing * x.ndim if len(spacing) == 1 else spacing
-    if len(spacing) != x.ndim or not x.ndim:
-        raise ValueError(f"spacing must be one number or one per axis of the model's shape {x.shape}, got {spacing}.")
-    return spacing
-
-
-def _checked_spacing(spacing: float | Sequence[float]) -> tuple[float, ...]:
-    numbers = tuple(float(h) for h in np.atleast_1d(np.asarray(spacing, float)))
-    if not numbers or not all(0 < h < math.inf for h in numbers):
-        raise ValueError(f"spacing must be positive metres, one number or one per axis, got {spacing!r}.")
-    return numbers
-
-
-def _checked_weight(weight: Any) -> Any:
-    for number in jax.tree.leaves(weight):
-        if np.ndim(number) or (is_concrete(number) and not 0 <= number < np.inf):
-            raise ValueError(f"weight must be a number, 0 or more, or like the model one for each, got {weight!r}.")
-    return weight
