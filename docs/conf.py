@@ -6,28 +6,43 @@ from importlib.metadata import version as version_of
 from pathlib import Path
 
 HERE = Path(__file__).parent
-sys.path.insert(0, str(HERE))
+sys.path.insert(0, str(HERE / "_extensions"))
 
 project = "jaxfwi"
 author = "The jaxfwi authors"
+copyright = "2026, the jaxfwi authors"
 version = release = version_of("jaxfwi")
 
-extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "public_names", "repository_pages"]
-exclude_patterns = ["_build"]
-html_theme = "alabaster"
+extensions = [
+    "myst_nb",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.napoleon",
+    "sphinx.ext.viewcode",
+    "sphinx_copybutton",
+    "sphinx_design",
+    # Our own, in _extensions:
+    "formulas",
+    "gallery",
+    "notebooks",
+    "public_names",
+    "reference",
+    "repository_pages",
+]
+exclude_patterns = ["_build", "repository/notebooks"]
+html_theme = "furo"
+html_title = "jaxfwi"
+html_logo = html_favicon = "_static/logo.svg"
+html_math_renderer = "mathml"
 html_theme_options = {
-    "description": "Seismic wave modelling and full waveform inversion in JAX",
-    "fixed_sidebar": True,
-    "page_width": "1180px",
-    "sidebar_width": "260px",
-    "body_max_width": "none",
-    "body_text_align": "left",
+    "light_css_variables": {"color-brand-primary": "#1864ab", "color-brand-content": "#1864ab"},
+    "dark_css_variables": {"color-brand-primary": "#74c0fc", "color-brand-content": "#74c0fc"},
 }
-html_sidebars = {"**": ["about.html", "searchfield.html", "navigation.html"]}
+copybutton_prompt_text = r">>> |\.\.\. "  # is left out of what is copied
+copybutton_prompt_is_regexp = True
 html_show_sourcelink = False
 html_copy_source = False
 html_static_path = ["_static"]
-html_css_files = ["tables.css"]
+html_css_files = ["site.css"]
 
 # Docstrings: of Google's form, with single backticks around names, which become links where they are known.
 default_role = "py:obj"

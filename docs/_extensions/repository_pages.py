@@ -1,7 +1,7 @@
 """Pages made of the repository's own files: README, CONTRIBUTING, CHANGELOG, and each experiment's README.
 
 They are written to ``docs/repository`` when a build begins, and links to those files, as they are right in the
-repository, are turned to these pages.
+repository, are turned to these pages. The start page shows the first example of the README.
 """
 
 import os
@@ -9,10 +9,12 @@ import re
 from pathlib import Path
 from typing import Any
 
-__all__ = ["pages", "setup", "turned"]
+__all__ = ["example", "pages", "setup", "turned"]
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parent.parent.parent
 LINK = re.compile(r"(\]\()([^)#:\s]+)((?:#[^)\s]*)?\))")  # of a path: no scheme, no anchor alone
+TITLES = {"README.md": "The README"}  # where a file's own is that of another page
+EXAMPLE = "<!-- the first example of the README -->"
 
 
 def pages() -> dict[str, str]:
@@ -39,9 +41,18 @@ def turned(text: str, written_in: str, shown_in: str) -> str:
     return LINK.sub(link, text)
 
 
+def example() -> str:
+    """The README's first example, as it stands there."""
+    found = re.search(r"^```python\n.*?^```", (ROOT / "README.md").read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+    assert found
+    return found[0]
+
+
 def _write(app: Any) -> None:
     for file, page in pages().items():
         text = turned((ROOT / file).read_text(encoding="utf-8"), os.path.dirname(file), os.path.dirname(page))
+        if file in TITLES:
+            text = re.sub(r"^# .*", f"# {TITLES[file]}", text, count=1)
         place = ROOT / page
         place.parent.mkdir(exist_ok=True)
         if not place.is_file() or place.read_text(encoding="utf-8") != text:
@@ -51,7 +62,7 @@ def _write(app: Any) -> None:
 def _read(app: Any, page: str, source: list[str]) -> None:
     if not page.startswith(("repository/", "api/")):
         folder = os.path.dirname(f"docs/{page}")
-        source[0] = turned(source[0], folder, folder)
+        source[0] = turned(source[0].replace(EXAMPLE, example()), folder, folder)
 
 
 def setup(app: Any) -> dict[str, bool]:
