@@ -10,7 +10,6 @@ import pytest
 from analytic import every_node, plain_cpml, relative, ricker, shoot, trace
 
 import jaxfwi as jf
-from jaxfwi.simulation.simulator import coefficients_of, set_up
 
 
 def reflected(speed, width, order):
@@ -208,7 +207,9 @@ def test_fields_stay_zero_in_the_margin(equation, order, free_surface):
     simulator = jf.Simulator(grid, order, jf.CPML(width=((2, 0), (0, 3))), free_surface)
     corners = [[3.0, 2.0], [3.0, 98.0], [77.0, 2.0], [77.0, 98.0]]
     shot = jf.Survey.from_arrays([corners], corners, jf.ricker(grid, 20.0))[0]
-    propagation, places, inputs = set_up(simulator, equation, coefficients_of(simulator, model), shot)
+    program = simulator.one_shot(equation)
+    propagation = program.propagation
+    places, inputs = program.inputs(program.coefficients(model), shot)
     state, _ = jax.lax.scan(
         lambda state, wavelet: (propagation.step(places, inputs, state, wavelet), None),
         propagation.initial(inputs),

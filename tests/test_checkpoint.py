@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from helpers import invert_with
 from test_inversion import SIMULATOR, START, assert_same, shots  # noqa: F401
 
 import jaxfwi as jf
@@ -24,13 +25,13 @@ ADAM = optax.adam(5.0)
 
 def run(shots, folder, iterations=4, every=1, config=None, **options):  # noqa: F811
     """All states of an inversion with checkpoints in `folder`."""
-    checkpoints = jf.Checkpoints(folder, every, config)
+    checkpoints = jf.SaveTo(folder, every, config)
     options = {"shots_per_iteration": 2, "optimizer": ADAM, "start": START, **options}
     if "stages" not in options:
         options["iterations"] = iterations
     start = options.pop("start")
     simulator = options.pop("simulator", SIMULATOR)
-    return list(jf.invert(simulator, start, *shots, checkpoints=checkpoints, **options))
+    return list(invert_with(simulator, start, *shots, save=checkpoints, **options))
 
 
 def stopping_after(states, count):
@@ -54,8 +55,8 @@ def test_goes_on_from_a_checkpoint_bit_for_bit(shots, tmp_path):  # noqa: F811
     assert [(s.iteration, s.stage) for s in whole] == [(1, 0), (2, 0), (3, 1), (4, 1), (5, 1)]
     for left_after in (1, 2, 3):
         folder = tmp_path / f"left after {left_after}"
-        options = {"stages": STAGES, "shots_per_iteration": 2, "checkpoints": jf.Checkpoints(folder)}
-        stopping_after(jf.invert(SIMULATOR, START, *shots, **options), left_after)
+        options = {"stages": STAGES, "shots_per_iteration": 2, "save": jf.SaveTo(folder)}
+        stopping_after(invert_with(SIMULATOR, START, *shots, **options), left_after)
         rest = run(shots, folder, stages=STAGES)
         assert [s.iteration for s in rest] == list(range(left_after, 6))  # the saved one is yielded first
         for a, b in zip(whole[left_after - 1 :], rest, strict=True):
@@ -83,7 +84,7 @@ CHILD = """
     observed = jf.simulate(SIMULATOR, TRUE, survey)
     states = jf.invert(
         SIMULATOR, START, survey, observed, optimizer=optax.adam(2.0), iterations=60, encoding=jf.Encoding(),
-        shots_per_iteration=3, checkpoints=jf.Checkpoints(sys.argv[1]))
+        shots_per_iteration=3, save=jf.SaveTo(sys.argv[1]))
     for state in states:
         print(state.iteration, flush=True)
     with open(sys.argv[1] + ".bytes", "wb") as file:
@@ -121,7 +122,7 @@ def test_killed_at_random_moments_it_ends_bit_for_bit_as_if_never_killed(tmp_pat
 
 def left_half_way(shots, folder):  # noqa: F811
     options = {"optimizer": ADAM, "iterations": 4, "shots_per_iteration": 2}
-    states = jf.invert(SIMULATOR, START, *shots, checkpoints=jf.Checkpoints(folder, config={"rate": 5.0}), **options)
+    states = invert_with(SIMULATOR, START, *shots, save=jf.SaveTo(folder, config={"rate": 5.0}), **options)
     return stopping_after(states, 2)
 
 
@@ -190,13 +191,12 @@ def test_unreadable_checkpoints_alone_do_not_start_a_night_anew(shots, tmp_path)
 
 def test_a_full_disk_leaves_the_one_before_and_the_inversion_goes_on(shots, tmp_path, monkeypatch):  # noqa: F811
     states = jf.invert(
-        SIMULATOR,
+        jf.Problem(SIMULATOR, *shots),
         START,
-        *shots,
         optimizer=ADAM,
         iterations=4,
         shots_per_iteration=2,
-        checkpoints=jf.Checkpoints(tmp_path),
+        save=jf.SaveTo(tmp_path),
     )
     stopping_after(states, 2)
     kept = names(tmp_path)
@@ -260,7 +260,7 @@ def test_what_an_inversion_fails_on_leaves_the_state_before(shots, tmp_path):  #
 
 def test_an_inversion_that_is_left_is_saved(shots, tmp_path):  # noqa: F811
     options = {"optimizer": ADAM, "iterations": 4, "shots_per_iteration": 2}
-    for state in jf.invert(SIMULATOR, START, *shots, checkpoints=jf.Checkpoints(tmp_path, every=100), **options):
+    for state in invert_with(SIMULATOR, START, *shots, save=jf.SaveTo(tmp_path, every=100), **options):
         if state.iteration == 3:
             break
     assert names(tmp_path) == ["iteration_000003.npz"]
@@ -280,9 +280,9 @@ def test_an_ended_inversion_can_be_made_longer(shots, tmp_path):  # noqa: F811
 def test_random_keys_of_an_optimizer_are_saved(shots, tmp_path):  # noqa: F811
     noisy = optax.chain(optax.adam(5.0), optax.add_noise(0.1, 0.5, key=jax.random.key(3)))
     whole = run(shots, tmp_path / "whole", optimizer=noisy)
-    checkpoints = jf.Checkpoints(tmp_path / "cut")
+    checkpoints = jf.SaveTo(tmp_path / "cut")
     options = {"iterations": 4, "shots_per_iteration": 2, "optimizer": noisy, "checkpoints": checkpoints}
-    stopping_after(jf.invert(SIMULATOR, START, *shots, **options), 2)
+    stopping_after(invert_with(SIMULATOR, START, *shots, **options), 2)
     np.testing.assert_array_equal(run(shots, tmp_path / "cut", optimizer=noisy)[-1].model.vp, whole[-1].model.vp)
 
 
@@ -292,7 +292,7 @@ def test_random_keys_of_an_optimizer_are_saved(shots, tmp_path):  # noqa: F811
 )
 def test_arguments_that_cannot_be(tmp_path, arguments, message):
     with pytest.raises(ValueError, match=message):
-        jf.Checkpoints(tmp_path / "there", **arguments)
+        jf.SaveTo(tmp_path / "there", **arguments)
     assert not (tmp_path / "there").exists()
 
 
@@ -315,16 +315,15 @@ def test_a_network_is_saved_by_its_numbers(shots, tmp_path):  # noqa: F811
 
     options = {"start": network, "to_model": to_model, "optimizer": optax.adam(1e-2)}
     whole = run(shots, tmp_path / "whole", **options)
-    checkpoints = jf.Checkpoints(tmp_path / "cut")
+    checkpoints = jf.SaveTo(tmp_path / "cut")
     states = jf.invert(
-        SIMULATOR,
+        jf.Problem(SIMULATOR, *shots),
         network,
-        *shots,
         iterations=4,
         shots_per_iteration=2,
-        checkpoints=checkpoints,
         to_model=to_model,
         optimizer=options["optimizer"],
+        save=checkpoints,
     )
     stopping_after(states, 2)
     rest = run(shots, tmp_path / "cut", **options)

@@ -22,7 +22,7 @@ OBSERVED = jnp.zeros((2, GRID.nt, 2, 1))
 
 
 def gradient(survey=SURVEY):
-    return jf.misfit_and_gradient(SIMULATOR, jf.misfits.l2, MODEL, survey, OBSERVED[: len(survey)])
+    return jf.Problem(SIMULATOR, survey, OBSERVED[: len(survey)]).misfit_and_gradient(MODEL)
 
 
 CALLS = {
@@ -31,7 +31,7 @@ CALLS = {
     "one shot": lambda: jf.simulate(SIMULATOR, MODEL, SURVEY[:1]),
     "misfit_and_gradient": gradient,
     "one shot's gradient": lambda: gradient(SURVEY[:1]),
-    "estimate_memory": lambda: jf.estimate_memory(SIMULATOR, MODEL, SURVEY),
+    "memory": lambda: jf.Problem(SIMULATOR, SURVEY).memory(MODEL, gradient=False),
     "snapshots": lambda: jf.snapshots(SIMULATOR, MODEL, SURVEY[0], every=50),
 }
 
@@ -52,7 +52,7 @@ def test_our_own_programs_are_compiled_with_the_options(refused, call):
 
 def test_so_is_the_update_of_an_inversion(refused, monkeypatch):
     monkeypatch.setattr(_compiler, "compiler_options", lambda device=None: {})
-    run = jf.invert(SIMULATOR, MODEL, SURVEY, OBSERVED, optimizer=optax.sgd(1.0), iterations=1)
+    run = jf.invert(jf.Problem(SIMULATOR, SURVEY, OBSERVED), MODEL, optimizer=optax.sgd(1.0), iterations=1)
     with pytest.raises(jax.errors.JaxRuntimeError, match="xla_no_such_option"):
         list(run)
 

@@ -29,7 +29,7 @@ def temporary_bytes(memory):
     simulator = jf.Simulator(GRID, ORDER, jf.CPML(20), memory=memory)
     observed = jnp.zeros((1, STEPS, survey.receiver.shape[1], 1), jnp.float32)
     model = jf.Acoustic(vp=jnp.full(SHAPE, 2000.0, jnp.float32))
-    gradient = jax.jit(lambda model: jf.misfit_and_gradient(simulator, jf.misfits.l2, model, survey, observed))
+    gradient = jax.jit(lambda model: jf.Problem(simulator, survey, observed).misfit_and_gradient(model))
     return gradient.lower(model).compile().memory_analysis().temp_size_in_bytes
 
 
@@ -83,7 +83,7 @@ def test_a_pass_of_the_time_loop_is_few_kernels(equation, forward, gradient):
     simulator, observed = jf.Simulator(grid, 4, jf.CPML(10)), jnp.zeros((1, grid.nt, 2, 1), jnp.float32)
 
     def gradient_of(m):
-        return jf.misfit_and_gradient(simulator, jf.misfits.l2, m, survey, observed)
+        return jf.Problem(simulator, survey, observed).misfit_and_gradient(m)
 
     (ahead,), (recording, back) = loops(lambda m: jf.simulate(simulator, m, survey), model), loops(gradient_of, model)
     assert forward[0] <= ahead <= forward[1]
@@ -101,7 +101,7 @@ def small_gradient(request):
     if request.param == "elastic":
         model = jf.Elastic(vp=speed, vs=0.55 * speed, rho=speed)
     simulator, observed = jf.Simulator(grid, 4, jf.CPML(5), free_surface=True), jnp.zeros((1, grid.nt, 2, 1))
-    return lambda m: jf.misfit_and_gradient(simulator, jf.misfits.l2, m, survey, observed), model
+    return lambda m: jf.Problem(simulator, survey, observed).misfit_and_gradient(m), model
 
 
 def test_a_gpu_is_not_made_to_copy_fields(small_gradient):
@@ -172,7 +172,7 @@ def test_one_trace_and_one_program_for_every_model_of_a_survey():
     counts = []
     for vp in (1500.0, 1600.0, 1700.0):
         model = jf.Acoustic(vp=jnp.full(grid.shape, vp))
-        jf.misfit_and_gradient(jf.Simulator(grid), misfit, model, survey, jnp.zeros((1, grid.nt, 1, 1)))
+        jf.Problem(jf.Simulator(grid), survey, jnp.zeros((1, grid.nt, 1, 1)), misfit=misfit).misfit_and_gradient(model)
         counts.append(len(traces))
     assert counts[0] > 0
     assert counts == counts[:1] * 3

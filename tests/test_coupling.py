@@ -11,7 +11,6 @@ from jaxfwi.equations.base import Field
 from jaxfwi.grid import stencils
 from jaxfwi.grid.frame import Frame
 from jaxfwi.simulation.coupling import FEW, Coupling, couple, inject
-from jaxfwi.simulation.simulator import one_shot
 
 SPEED = 2000.0
 
@@ -64,12 +63,14 @@ def test_interpolating_path_on_nodes_is_the_path_of_nodes(shape, order, free_sur
     survey = jf.Survey.from_arrays(source, receiver, ricker(grid.times, 8.0, 0.1))
     simulator = jf.Simulator(grid, space_order=order, absorber=jf.CPML(width=5), free_surface=free_surface)
     model = jf.Acoustic(vp=jnp.full(shape, SPEED))
-    run = jax.jit(one_shot, static_argnums=0)  # which takes a survey as it is: `simulate` would see the nodes itself
+    run = jax.jit(
+        simulator.one_shot(jf.Acoustic).data
+    )  # takes a survey as it is: `simulate` would see the nodes itself
     on_nodes = survey.on_nodes(grid)
     assert on_nodes.source_lattice
     assert on_nodes.receiver_lattice
-    expected = np.asarray(run(simulator, model, on_nodes[0]))
-    error = np.abs(np.asarray(run(simulator, model, survey[0])) - expected).max() / np.abs(expected).max()
+    expected = np.asarray(run(model, on_nodes[0]))
+    error = np.abs(np.asarray(run(model, survey[0])) - expected).max() / np.abs(expected).max()
     assert error < 1e-13  # rounding, measured 2e-15
 
 

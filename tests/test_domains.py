@@ -18,8 +18,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from helpers import STRATEGIES, relative
 from jax.sharding import Mesh, PartitionSpec
-from test_gradients import STRATEGIES, relative
 
 import jaxfwi as jf
 from jaxfwi.grid.frame import Frame

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from helpers import problem_with, simulate_with
 
 import jaxfwi as jf
 
@@ -23,7 +24,7 @@ OBSERVED = jnp.zeros((2, 300, 3, 1))
 
 
 def simulate(model=MODEL, survey=SURVEY, simulator=SIMULATOR, **options):
-    return jf.simulate(simulator, model, survey, **options)
+    return simulate_with(simulator, model, survey, **options)
 
 
 def vp(value, shape=(12, 14), dtype=float):
@@ -43,7 +44,7 @@ def simulator(**options):
 
 
 def misfit(observed=OBSERVED, function=jf.misfits.l2, **options):
-    return jf.misfit_and_gradient(SIMULATOR, function, MODEL, SURVEY, observed, **options)
+    return problem_with(SIMULATOR, SURVEY, observed, misfit=function, **options).misfit_and_gradient(MODEL)
 
 
 TOLD = {
@@ -163,7 +164,7 @@ TOLD = {
     ),
     "a shot for simulate": (lambda: simulate(survey=SURVEY[0]), r"no shot axis: pass survey\[i : i \+ 1\]"),
     "no survey": (lambda: simulate(survey=SURVEY.source), r"survey must be a jaxfwi\.Survey"),
-    "batch": (lambda: simulate(batch=0), r"batch must be .* 0\b"),
+    "batch": (lambda: simulate(on=jf.On(batch=0)), r"batch must be .* 0\b"),
     "fractional batch": (lambda: misfit(batch=1.5), r"batch must be .*1\.5"),
     # data
     "shots of observed": (
@@ -177,11 +178,11 @@ TOLD = {
     ),
     "no function": (lambda: misfit(function="l2"), r"misfit must be a function .*str"),
     "direction": (
-        lambda: jf.hessian_product(SIMULATOR, jf.misfits.l2, MODEL, SURVEY, OBSERVED, vp(1.0, (12, 13))),
+        lambda: jf.Problem(SIMULATOR, SURVEY, OBSERVED).hessian_product(MODEL, vp(1.0, (12, 13))),
         r"direction must .*f64\[12,13\]",
     ),
     "direction of another type": (
-        lambda: jf.gauss_newton_product(SIMULATOR, jf.misfits.l2, MODEL, SURVEY, OBSERVED, MODEL.vp),
+        lambda: jf.Problem(SIMULATOR, SURVEY, OBSERVED).gauss_newton_product(MODEL, MODEL.vp),
         r"direction must ",
     ),
 }
@@ -260,9 +261,9 @@ SPIKY = jf.Survey(SURVEY.source, SURVEY.receiver, jnp.zeros((2, 300, 1)).at[:, 0
     [
         lambda s: jf.simulate(s, MODEL, SPIKY),
         lambda s: s(MODEL, SPIKY[0]),
-        lambda s: jf.misfit_and_gradient(s, jf.misfits.l2, MODEL, SPIKY, OBSERVED),
-        lambda s: jf.hessian_product(s, jf.misfits.l2, MODEL, SPIKY, OBSERVED, MODEL),
-        lambda s: next(jf.invert(s, MODEL, SPIKY, OBSERVED, optimizer=optax.sgd(1.0), iterations=1)),
+        lambda s: jf.Problem(s, SPIKY, OBSERVED).misfit_and_gradient(MODEL),
+        lambda s: jf.Problem(s, SPIKY, OBSERVED).hessian_product(MODEL, MODEL),
+        lambda s: next(jf.invert(jf.Problem(s, SPIKY, OBSERVED), MODEL, optimizer=optax.sgd(1.0), iterations=1)),
     ],
     ids=["simulate", "simulator", "misfit_and_gradient", "hessian_product", "invert"],
 )
@@ -285,8 +286,8 @@ FUNCTIONS = {
     "simulate": lambda m, s, o: jf.simulate(SIMULATOR, m, s),
     "simulator": lambda m, s, o: SIMULATOR(m, s[0]),
     "misfit_and_gradient": functools.partial(jf.misfit_and_gradient, SIMULATOR, jf.misfits.l2),
-    "hessian_product": lambda m, s, o: jf.hessian_product(SIMULATOR, jf.misfits.l2, m, s, o, m),
-    "gauss_newton_product": lambda m, s, o: jf.gauss_newton_product(SIMULATOR, jf.misfits.l2, m, s, o, m),
+    "hessian_product": lambda m, s, o: jf.Problem(SIMULATOR, s, o).hessian_product(m, m),
+    "gauss_newton_product": lambda m, s, o: jf.Problem(SIMULATOR, s, o).gauss_newton_product(m, m),
 }
 
 

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from helpers import invert_with
 from test_inversion import GRID, SIMULATOR, START, TRUE, assert_same, shots  # noqa: F401
 
 import jaxfwi as jf
@@ -89,9 +90,9 @@ def test_over_signs_the_gradient_is_that_of_the_single_shots(shots):  # noqa: F8
         signs, _ = jf.Encoding().codes(key, 2, GRID.dt)
         of_signs[int(signs[0] * signs[1])] = jf.Encoding()(key, survey, observed, GRID.dt)
     assert set(of_signs) == {-1, 1}
-    results = [jf.misfit_and_gradient(SIMULATOR, jf.misfits.l2, START, *shot) for shot in of_signs.values()]
+    results = [jf.Problem(SIMULATOR, *shot).misfit_and_gradient(START) for shot in of_signs.values()]
     mean = jax.tree.map(lambda a, b: 0.5 * (a + b), *results)
-    single = jf.misfit_and_gradient(SIMULATOR, jf.misfits.l2, START, survey, observed)
+    single = jf.Problem(SIMULATOR, survey, observed).misfit_and_gradient(START)
     # To rounding. Measured: 2e-15. One code alone is off by more than 1e-2.
     assert relative(mean[1].vp, single[1].vp) < 1e-13
     assert float(mean[0]) == pytest.approx(float(single[0]), rel=1e-13)
@@ -108,13 +109,13 @@ def test_works_under_jit_and_grad(shots):  # noqa: F811
 
     gradient = jax.jit(jax.grad(misfit))(START.vp)
     encoded = DELAYED(key, survey, observed, GRID.dt)
-    expected = jf.misfit_and_gradient(SIMULATOR, jf.misfits.l2, START, *encoded)[1].vp
+    expected = jf.Problem(SIMULATOR, *encoded).misfit_and_gradient(START)[1].vp
     assert relative(gradient, expected) < 1e-12  # compiled otherwise; measured: 1e-15
 
 
 def run(shots, iterations, encoding, **options):  # noqa: F811
     options = {"optimizer": optax.adam(5.0), "seed": 7, "encoding": encoding, **options}
-    return list(jf.invert(SIMULATOR, START, *shots, iterations=iterations, **options))
+    return list(invert_with(SIMULATOR, START, *shots, iterations=iterations, **options))
 
 
 @pytest.mark.parametrize("realisations", [2])
@@ -129,7 +130,7 @@ def test_an_inversion_draws_shots_and_codes_anew(shots, realisations):  # noqa: 
         chosen = stages.mini_batch(5, 2, turn, (7, 0))
         key = jax.random.fold_in(jax.random.fold_in(jax.random.key(7), 0), turn)
         encoded = encoding(key, survey[chosen], observed[chosen], GRID.dt)
-        of_one = jf.misfit_and_gradient(SIMULATOR, jf.misfits.l2, states[0].model, *encoded)
+        of_one = jf.Problem(SIMULATOR, *encoded).misfit_and_gradient(states[0].model)
         value, gradient = value + of_one[0] / realisations, gradient + of_one[1].vp / realisations
     assert float(states[1].misfit) == pytest.approx(float(value), rel=1e-12)  # compiled otherwise; measured: 2e-16
     assert relative(states[1].gradient.vp, gradient) < 1e-12
@@ -141,12 +142,20 @@ def test_an_inversion_draws_shots_and_codes_anew(shots, realisations):  # noqa: 
 def test_codes_can_be_kept_for_some_iterations(shots):  # noqa: F811
     """So that an L-BFGS sees one function, and says nothing; it warns where codes change."""
     still = optax.set_to_zero()
-    misfits = [float(s.misfit) for s in run(shots, 4, jf.Encoding(renew=2), shots_per_iteration=3, optimizer=still)]
+    misfits = [
+        float(s.misfit) for s in run(shots, 4, jf.Encoding(keep_codes_for=2), shots_per_iteration=3, optimizer=still)
+    ]
     assert misfits[0] == misfits[1] != misfits[2] == misfits[3]
-    states = run(shots, 5, jf.Encoding(renew=5), optimizer=optax.lbfgs())
+    states = run(shots, 5, jf.Encoding(keep_codes_for=5), optimizer=optax.lbfgs())
     assert states[-1].misfit < 0.25 * states[0].misfit  # measured: 0.19, after five iterations
     with pytest.warns(UserWarning, match=r"L-BFGS, which compares gradients .* codes that stay .*renew"):
-        jf.invert(SIMULATOR, START, *shots, optimizer=optax.lbfgs(), iterations=6, encoding=jf.Encoding(renew=5))
+        jf.invert(
+            jf.Problem(SIMULATOR, *shots),
+            START,
+            optimizer=optax.lbfgs(),
+            iterations=6,
+            encoding=jf.Encoding(keep_codes_for=5),
+        )
 
 
 def test_of_a_file_it_reads_the_shots_it_sums(shots, tmp_path):  # noqa: F811
@@ -169,7 +178,9 @@ def test_elastic_shots_are_inverted_encoded():
         {"vp": optax.adam(6.0), "vs": optax.adam(4.0), "fixed": optax.set_to_zero()},
         jf.Elastic(vp="vp", vs="vs", rho="fixed"),
     )
-    states = list(jf.invert(simulator, start, survey, observed, optimizer=rates, iterations=8, encoding=jf.Encoding()))
+    states = list(
+        jf.invert(jf.Problem(simulator, survey, observed), start, optimizer=rates, iterations=8, encoding=jf.Encoding())
+    )
     assert states[-1].misfit < 0.5 * states[0].misfit  # measured: 0.15
     np.testing.assert_array_equal(states[-1].model.rho, true.rho)
     first = states[0].model
@@ -193,7 +204,13 @@ def test_receivers_that_differ_are_refused_with_the_way_out(make):
     with pytest.raises(ValueError, match=message):
         jf.Encoding()(jax.random.key(0), survey, observed, GRID.dt)
     with pytest.raises(ValueError, match=message):
-        jf.invert(SIMULATOR, START, survey, observed, optimizer=optax.sgd(1.0), iterations=1, encoding=jf.Encoding())
+        jf.invert(
+            jf.Problem(SIMULATOR, survey, observed),
+            START,
+            optimizer=optax.sgd(1.0),
+            iterations=1,
+            encoding=jf.Encoding(),
+        )
 
 
 @pytest.mark.parametrize(
@@ -207,7 +224,7 @@ def test_receivers_that_differ_are_refused_with_the_way_out(make):
 def test_what_does_not_go_with_encoding(shots, options, message):  # noqa: F811
     options = {"encoding": jf.Encoding(), **options}
     with pytest.raises(ValueError, match=message):
-        jf.invert(SIMULATOR, START, *shots, optimizer=optax.sgd(1.0), iterations=1, **options)
+        invert_with(SIMULATOR, START, *shots, optimizer=optax.sgd(1.0), iterations=1, **options)
 
 
 @pytest.mark.parametrize(

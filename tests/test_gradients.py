@@ -11,16 +11,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from helpers import DOT, SAME, STRATEGIES, dot, relative
 
 import jaxfwi as jf
-
-# Both sides are the same sums of 1e4 to 1e6 terms in another order. Measured: 7e-13 where the product nearly cancels
-# (3D at a free surface, boundary saving), else below 1e-13.
-DOT = 1e-11
-# Boundary saving rebuilds the fields of some 100 steps, each rounded. Measured: 1.1e-12 in the same case, else below
-# 1.1e-13.
-SAME = 1e-11
-STRATEGIES = {"full": jf.FullStorage(), "checkpoints": jf.Checkpointing(), "boundary": jf.BoundarySaving()}
 
 
 def problem(shape, *, order=4, seed=0, sources=2, receivers=3, spacing=(10.0, 12.0, 11.0), **options):
@@ -40,15 +33,6 @@ def problem(shape, *, order=4, seed=0, sources=2, receivers=3, spacing=(10.0, 12
     survey = jf.Survey.from_arrays(where[None, :sources], where[sources:], wavelet)
     options = {"absorber": jf.CPML(width=4), **options}
     return jf.Simulator(grid, space_order=order, **options), jf.Acoustic(vp=jnp.asarray(vp)), survey[0]
-
-
-def dot(a, b):
-    return sum(jnp.vdot(x, y) for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True))
-
-
-def relative(a, b):
-    """The largest difference as a part of the largest value."""
-    return float(jnp.abs(a - b).max() / jnp.abs(b).max())
 
 
 class Case(NamedTuple):

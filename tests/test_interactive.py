@@ -93,7 +93,7 @@ CALLS = {
     "vmap of jit": lambda s, m: jax.vmap(jax.jit(s), (None, 0))(m, SURVEY),
     "snapshots": lambda s, m: jax.jit(lambda m: jf.snapshots(s, m, SURVEY[0], every=10))(m),
     "simulate": lambda s, m: jf.simulate(s, m, SURVEY),
-    "gradient": lambda s, m: jf.misfit_and_gradient(s, jf.misfits.l2, m, SURVEY, np.zeros((2, 100, 2, 1))),
+    "gradient": lambda s, m: jf.Problem(s, SURVEY, np.zeros((2, 100, 2, 1))).misfit_and_gradient(m),
 }
 
 

@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from helpers import invert_with
 
 import jaxfwi as jf
 from jaxfwi.inversion import stages
@@ -26,7 +27,7 @@ def shots():
 
 
 def run(shots, optimizer, iterations, model=START, **options):
-    return list(jf.invert(SIMULATOR, model, *shots, optimizer=optimizer, iterations=iterations, **options))
+    return list(invert_with(SIMULATOR, model, *shots, optimizer=optimizer, iterations=iterations, **options))
 
 
 def assert_same(a, b):
@@ -54,7 +55,7 @@ class Counting:
 def test_misfit_falls(shots, optimizer, ratio):
     count = Counting()
     states, traces = [], []
-    for state in jf.invert(SIMULATOR, START, *shots, optimizer=optimizer, iterations=6, misfit=count):
+    for state in jf.invert(jf.Problem(SIMULATOR, *shots, misfit=count), START, optimizer=optimizer, iterations=6):
         states.append(state)
         traces.append(count.traces)
     assert [s.iteration for s in states] == [1, 2, 3, 4, 5, 6]
@@ -66,7 +67,7 @@ def test_misfit_falls(shots, optimizer, ratio):
 def test_a_state_tells_the_misfit_and_gradient_before_its_update(shots):
     first, second = run(shots, optax.sgd(1e5), 2)
     for state, model in ((first, START), (second, first.model)):
-        value, gradient = jf.misfit_and_gradient(SIMULATOR, jf.misfits.l2, model, *shots)
+        value, gradient = jf.Problem(SIMULATOR, *shots).misfit_and_gradient(model)
         # The same sums, compiled otherwise. Measured: 0.
         assert float(state.misfit) == pytest.approx(float(value), rel=1e-12)
         scale = float(jnp.abs(gradient.vp).max())
@@ -137,8 +138,8 @@ def test_mini_batches_and_going_on(shots):
     states += run(shots, optimizer, 4, resume=states[0], **options)
     survey, observed = shots
     indices = stages.mini_batch(5, 2, 2, (3, 0))
-    value, _ = jf.misfit_and_gradient(
-        SIMULATOR, jf.misfits.l2, states[1].model, survey[indices], observed[indices], batch=2
+    value, _ = jf.Problem(SIMULATOR, survey[indices], observed[indices], on=jf.On(batch=2)).misfit_and_gradient(
+        states[1].model
     )
     assert float(states[2].misfit) == pytest.approx(float(value), rel=1e-12)  # compiled otherwise; measured: 0
     for a, b in zip(states, run(shots, optimizer, 4, **options), strict=True):
@@ -164,7 +165,7 @@ def test_mini_batches_and_going_on(shots):
 )
 def test_a_model_that_cannot_be_simulated_stops_it(shots, shift, message):
     optimizer = optax.stateless(lambda updates, _: jax.tree.map(lambda g: jnp.full_like(g, shift), updates))
-    states = jf.invert(SIMULATOR, START, *shots, optimizer=optimizer, iterations=5, divergence=None)
+    states = jf.invert(jf.Problem(SIMULATOR, *shots), START, optimizer=optimizer, iterations=5, divergence=None)
     with pytest.raises(
         ValueError, match=rf"iteration [1-3] has .*: {message}.* bounds=\(lower, upper\) .*learning rate"
     ):
@@ -180,7 +181,7 @@ def test_a_misfit_that_is_not_finite_stops_it(shots):
         return jnp.where(there, jf.misfits.l2(predicted, observed), jnp.nan)
 
     states = jf.invert(
-        SIMULATOR, START, survey, observed, optimizer=optax.adam(1.0), iterations=3, misfit=finite_at_start
+        jf.Problem(SIMULATOR, survey, observed, misfit=finite_at_start), START, optimizer=optax.adam(1.0), iterations=3
     )
     assert next(states).iteration == 1
     with pytest.raises(FloatingPointError, match=r"iteration 2: the misfit is nan\. .*lower the learning rate"):
@@ -222,6 +223,7 @@ def test_a_state_of_another_inversion_is_refused(shots):
 )
 def test_mistakes_are_told_at_the_call(shots, options, message):
     survey, observed = shots
-    usual = {"start": START, "survey": survey, "observed": observed, "optimizer": optax.sgd(1.0), "iterations": 1}
+    given = {"start": START, "survey": survey, "observed": observed}
+    usual = {"optimizer": optax.sgd(1.0), "iterations": 1}
     with pytest.raises(ValueError, match=message):
-        jf.invert(SIMULATOR, **{**usual, **options})
+        invert_with(SIMULATOR, **{**given, **usual, **options})

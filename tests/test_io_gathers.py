@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from helpers import invert_with
 
 import jaxfwi as jf
 
@@ -218,8 +219,8 @@ OBSERVED = np.asarray(jf.simulate(SIMULATOR, jf.Acoustic(vp=MODEL.vp + 100.0), S
 def test_gathers_are_observed_data(tmp_path, name):
     jf.io.gathers.write(tmp_path / name, OBSERVED, SURVEY)
     observed = jf.io.gathers.read(tmp_path / name)
-    whole = jf.misfit_and_gradient(SIMULATOR, jf.misfits.l2, MODEL, SURVEY, OBSERVED)
-    read = jf.misfit_and_gradient(SIMULATOR, jf.misfits.l2, MODEL, SURVEY, observed)
+    whole = jf.Problem(SIMULATOR, SURVEY, OBSERVED).misfit_and_gradient(MODEL)
+    read = jf.Problem(SIMULATOR, SURVEY, observed).misfit_and_gradient(MODEL)
     assert whole[0] > 0
     np.testing.assert_array_equal(read[0], whole[0])  # the same program with the same numbers
     np.testing.assert_array_equal(read[1].vp, whole[1].vp)
@@ -234,8 +235,8 @@ def test_an_inversion_reads_its_mini_batches_only(tmp_path):
 
     observed = jf.io.gathers.Gathers(OBSERVED.shape, OBSERVED.dtype, shot, "memory")
     options = {"optimizer": optax.sgd(1.0), "iterations": 3, "shots_per_iteration": 1, "seed": 1}
-    whole = [state.model.vp for state in jf.invert(SIMULATOR, MODEL, SURVEY, OBSERVED, **options)]
-    states = jf.invert(SIMULATOR, MODEL, SURVEY, observed, **options)
+    whole = [state.model.vp for state in invert_with(SIMULATOR, MODEL, SURVEY, OBSERVED, **options)]
+    states = invert_with(SIMULATOR, MODEL, SURVEY, observed, **options)
     for iteration, (state, expected) in enumerate(zip(states, whole, strict=True)):
         np.testing.assert_array_equal(state.model.vp, expected)
         assert len(read) == iteration + 1
@@ -243,13 +244,13 @@ def test_an_inversion_reads_its_mini_batches_only(tmp_path):
     # Checkpoints compare three shots of the data, and tell others.
     jf.io.gathers.write(tmp_path / "line", OBSERVED, SURVEY)
     jf.io.gathers.write(tmp_path / "other", 2 * OBSERVED, SURVEY)
-    options["checkpoints"] = jf.Checkpoints(tmp_path / "checkpoints")
+    options["save"] = jf.SaveTo(tmp_path / "checkpoints")
     for _ in range(2):
-        states = list(jf.invert(SIMULATOR, MODEL, SURVEY, jf.io.gathers.read(tmp_path / "line"), **options))
+        states = list(invert_with(SIMULATOR, MODEL, SURVEY, jf.io.gathers.read(tmp_path / "line"), **options))
         np.testing.assert_array_equal(states[-1].model.vp, whole[-1])
     assert len(states) == 1  # the second time it was done
     with pytest.raises(ValueError, match="observed was"):
-        jf.invert(SIMULATOR, MODEL, SURVEY, jf.io.gathers.read(tmp_path / "other"), **options)
+        invert_with(SIMULATOR, MODEL, SURVEY, jf.io.gathers.read(tmp_path / "other"), **options)
 
 
 def test_values_that_are_not_finite_are_told_when_they_are_read(tmp_path):
@@ -257,7 +258,7 @@ def test_values_that_are_not_finite_are_told_when_they_are_read(tmp_path):
     bad[1, 5, 0] = np.nan
     jf.io.gathers.write(tmp_path / "line.npz", bad, SURVEY)
     with pytest.raises(ValueError, match="observed has values that are not finite"):
-        jf.misfit_and_gradient(SIMULATOR, jf.misfits.l2, MODEL, SURVEY, jf.io.gathers.read(tmp_path / "line.npz"))
+        jf.Problem(SIMULATOR, SURVEY, jf.io.gathers.read(tmp_path / "line.npz")).misfit_and_gradient(MODEL)
 
 
 @pytest.mark.parametrize("name", NAMES)

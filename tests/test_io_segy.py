@@ -286,8 +286,8 @@ def test_a_recording_is_inverted_as_it_lies(tmp_path):
     jf.io.segy.write(tmp_path / "line.sgy", survey, observed, grid.dt)
     found = jf.io.segy.read(tmp_path / "line.sgy", wavelet)
     kept = np.asarray(observed, np.float32)
-    value, gradient = jf.misfit_and_gradient(simulator, jf.misfits.l2, jf.Acoustic(vp=vp), survey, kept)
-    ours, theirs = jf.misfit_and_gradient(simulator, jf.misfits.l2, jf.Acoustic(vp=vp), found.survey, found.observed)
+    value, gradient = jf.Problem(simulator, survey, kept).misfit_and_gradient(jf.Acoustic(vp=vp))
+    ours, theirs = jf.Problem(simulator, found.survey, found.observed).misfit_and_gradient(jf.Acoustic(vp=vp))
     assert value > 0
     np.testing.assert_array_equal(ours, value)
     np.testing.assert_array_equal(theirs.vp, gradient.vp)

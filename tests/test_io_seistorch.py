@@ -360,11 +360,13 @@ def test_what_was_read_is_inverted(tmp_path):
     np.testing.assert_array_equal(found.observed(), found.survey.pad(gathers))
     start = found.equation(vp=jnp.asarray(found.start["vp"]))
     states = list(
-        jf.invert(found.simulator, start, found.survey, found.observed(), optimizer=optax.adam(10.0), iterations=3)
+        jf.invert(
+            jf.Problem(found.simulator, found.survey, found.observed()), start, optimizer=optax.adam(10.0), iterations=3
+        )
     )
     assert states[-1].misfit < states[0].misfit
-    same_again = jf.misfit_and_gradient(
-        found.simulator, jf.misfits.l2, found.equation(**found.true), found.survey, found.observed()
+    same_again = jf.Problem(found.simulator, found.survey, found.observed()).misfit_and_gradient(
+        found.equation(**found.true)
     )
     # data of single precision: the square of its rounding, beside the misfit of another model
     assert same_again[0] < 1e-12 * states[0].misfit

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from test_gradients import relative
+from helpers import relative
 
 import jaxfwi as jf
 from jaxfwi import _traces

@@ -9,12 +9,11 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from helpers import STRATEGIES, problem_with, relative
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_gradients import STRATEGIES, relative
 
 import jaxfwi as jf
-from jaxfwi.simulation.simulator import one_shot
 
 GRID = jf.Grid((20, 24), (10.0, 12.0), 1.5e-3, 100)
 MODEL = jf.Acoustic(vp=jnp.asarray(np.random.default_rng(0).uniform(2000.0, 2400.0, GRID.shape)))
@@ -119,8 +118,8 @@ def test_padding_has_no_part_in_any_derivative(name):
     padded = slice(COUNTS[0], None)
 
     def data(vp, source, receiver, wavelet):
-        return one_shot(
-            simulator, jf.Acoustic(vp=vp), dataclasses.replace(shot, source=source, receiver=receiver, wavelet=wavelet)
+        return simulator.one_shot(jf.Acoustic).data(
+            jf.Acoustic(vp=vp), dataclasses.replace(shot, source=source, receiver=receiver, wavelet=wavelet)
         )
 
     rng = np.random.default_rng(3)
@@ -158,8 +157,8 @@ def test_transforms_of_a_simulator():
         jax.vmap(simulator, (None, 0))(model, survey),
         jax.jit(jax.vmap(simulator, (None, 0)))(model, survey),
         jnp.stack([jax.jit(simulator)(model, survey[i]) for i in range(3)]),
-        jf.simulate(simulator, model, survey, batch=2),
-        jf.simulate(simulator, model, survey, devices=jax.devices()),
+        jf.simulate(simulator, model, survey, on=jf.On(batch=2)),
+        jf.simulate(simulator, model, survey, on=jf.On(devices=jax.devices())),
         jf.simulate(simulator, model, survey[[2, 1, 0]])[::-1],
     ):
         assert relative(data, expected) < 1e-12
@@ -172,10 +171,14 @@ def of_all_traces(predicted, observed):
 
 
 FUNCTIONS = {
-    "misfit_and_gradient": lambda s, *a: jf.misfit_and_gradient(s, of_all_traces, *a, devices=jax.devices()),
-    "hessian_product": lambda s, m, *a: jf.hessian_product(s, of_all_traces, m, *a, m),
-    "gauss_newton_product": lambda s, m, *a: jf.gauss_newton_product(s, of_all_traces, m, *a, m),
-    "invert": lambda s, *a: next(jf.invert(s, *a, optimizer=optax.sgd(1.0), iterations=1, shots_per_iteration=2)).model,
+    "misfit_and_gradient": lambda s, m, *a: problem_with(
+        s, *a, misfit=of_all_traces, devices=jax.devices()
+    ).misfit_and_gradient(m),
+    "hessian_product": lambda s, m, *a: jf.Problem(s, *a, misfit=of_all_traces).hessian_product(m, m),
+    "gauss_newton_product": lambda s, m, *a: jf.Problem(s, *a, misfit=of_all_traces).gauss_newton_product(m, m),
+    "invert": lambda s, m, *a: (
+        next(jf.invert(jf.Problem(s, *a), m, optimizer=optax.sgd(1.0), iterations=1, shots_per_iteration=2)).model
+    ),
 }
 
 

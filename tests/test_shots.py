@@ -16,7 +16,7 @@ import numpy as np
 import optax
 import pytest
 from compiling import compilations
-from test_gradients import relative
+from helpers import invert_with, problem_with, relative, simulate_with
 
 import jaxfwi as jf
 from jaxfwi.inversion import stages
@@ -58,13 +58,13 @@ def expected(where=LINE, number=7):
 def _expected(line, number):
     simulator, start, true = LINE if line else SECTION
     survey = spread(simulator, number)
-    observed = np.asarray(jf.simulate(simulator, true, survey, devices=1, batch=1))
-    return survey, observed, jf.misfit_and_gradient(simulator, jf.misfits.l2, start, survey, observed, devices=1)
+    observed = np.asarray(jf.simulate(simulator, true, survey, on=jf.On(devices=1, batch=1)))
+    return survey, observed, jf.Problem(simulator, survey, observed, on=jf.On(devices=1)).misfit_and_gradient(start)
 
 
 def misfit(where, survey, observed, **options):
     simulator, start, _ = where
-    return jf.misfit_and_gradient(simulator, jf.misfits.l2, start, survey, observed, **options)
+    return problem_with(simulator, survey, observed, **options).misfit_and_gradient(start)
 
 
 def check_same(ours, reference, limit=ROUNDING):
@@ -78,7 +78,7 @@ def test_batches_and_cores(shots, options, monkeypatch):
     monkeypatch.setattr(layout, "_cores", lambda: 3)
     survey, observed, reference = expected(LINE, shots)
     for chosen in options:
-        check_same(jf.simulate(LINE[0], LINE[2], survey, **chosen), observed)
+        check_same(simulate_with(LINE[0], LINE[2], survey, **chosen), observed)
         check_same(misfit(LINE, survey, observed, **chosen), reference)
 
 
@@ -94,7 +94,7 @@ def test_a_misfit_of_what_is_differentiated(shots, options, monkeypatch):
         def misfit(predicted, observed):
             return weight**2 * jf.misfits.l2(predicted, observed)
 
-        return jf.misfit_and_gradient(LINE[0], misfit, LINE[1], survey, observed, **options)[0]
+        return problem_with(LINE[0], survey, observed, misfit=misfit, **options).misfit_and_gradient(LINE[1])[0]
 
     assert relative(jax.grad(weighted)(3.0), 6.0 * value) < ROUNDING
     assert relative(jax.vmap(weighted)(jnp.arange(3.0)), value * jnp.arange(3.0) ** 2) < ROUNDING
@@ -109,7 +109,7 @@ def test_jax_finds_the_step_that_makes_a_nan(shots, monkeypatch):
         return jnp.sum(jnp.sqrt(-1.0 - jnp.square(predicted - observed)))
 
     with jax.debug_nans(True), pytest.raises(FloatingPointError, match="nan"):
-        jf.misfit_and_gradient(LINE[0], spoiled, LINE[1], survey, observed)
+        jf.Problem(LINE[0], survey, observed, misfit=spoiled).misfit_and_gradient(LINE[1])
 
 
 def test_products_on_all_cores(monkeypatch):
@@ -134,7 +134,7 @@ def test_every_core_has_its_own_share(monkeypatch):
 
     survey, observed, (value, _) = expected()
     # 7 shots and two copies, three for each core; the copies do not count
-    ours = jf.misfit_and_gradient(LINE[0], waiting, LINE[1], survey, observed)
+    ours = jf.Problem(LINE[0], survey, observed, misfit=waiting).misfit_and_gradient(LINE[1])
     assert relative(ours[0], value) < ROUNDING
 
 
@@ -145,7 +145,7 @@ def check_devices():
     for several, numbers in ((1, (8,)), (7, (2, 4)), (8, (None,))):
         survey, observed, reference = expected(LINE, several)
         for n in numbers:
-            check_same(jf.simulate(simulator, true, survey, devices=n), observed)
+            check_same(jf.simulate(simulator, true, survey, on=jf.On(devices=n)), observed)
             check_same(misfit(LINE, survey, observed, devices=n, batch=2), reference)
     survey, observed, reference = expected()
     # where the caller has chosen a device, that one, wherever data were before
@@ -168,7 +168,7 @@ def check_devices():
     # An optimiser divides by small gradients. Measured: 2e-14.
     check_same((state.model, state.misfit), (through.model, through.misfit), 1e-11)
     # mini-batches compile nothing new
-    states = jf.invert(simulator, state.model, survey, observed, iterations=3, devices=3, **options)
+    states = invert_with(simulator, state.model, survey, observed, iterations=3, devices=3, **options)
     for _ in range(2):
         next(states)
     with compilations() as count:
@@ -176,7 +176,7 @@ def check_devices():
     assert count() == 0
     # each grid over several devices
     options = {"devices": 6, "domains": 3}
-    check_same(jf.simulate(simulator, true, survey, **options), observed)
+    check_same(simulate_with(simulator, true, survey, **options), observed)
     check_same(misfit(LINE, survey, observed, **options), reference)
     for wrong, message in {
         ("devices", 5): "devices are 5, which is no multiple of the 2 domains",
@@ -196,7 +196,7 @@ def check_devices_slowly():
     short, single = jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), (start, survey))
     for options in ({"devices": 4}, {"devices": 2, "batch": 2}, {"devices": 4, "domains": 2}):
         one, several = (
-            jf.misfit_and_gradient(simulator, jf.misfits.l2, short, single, observed.astype(np.float32), **o)
+            problem_with(simulator, single, observed.astype(np.float32), **o).misfit_and_gradient(short)
             for o in ({"devices": 1}, options)
         )
         assert several[1].vp.dtype == jnp.float32
@@ -215,7 +215,7 @@ def check_devices_slowly():
     check_same(product(devices=3), product(devices=1))
 
     def of_model(model):
-        return jf.misfits.l2(jf.simulate(simulator, model, survey.on_nodes(simulator.grid), **options), observed)
+        return jf.misfits.l2(simulate_with(simulator, model, survey.on_nodes(simulator.grid), **options), observed)
 
     check_same(jax.jit(jax.value_and_grad(of_model))(start), reference)
     # a section, windows of it, and its columns over two devices
@@ -296,8 +296,8 @@ PROCESSES = """
     # a mask and bounds as a user has them, on one process; an optimiser with a line search, its state taken up again
     options = {"mask": jf.Acoustic(vp=np.arange(60) > 2), "bounds": (jf.Acoustic(vp=1500.0), None), "seed": 1}
     options |= {"optimizer": optax.lbfgs(), "shots_per_iteration": 5, "devices": devices}
-    first = next(jf.invert(*LINE[:2], survey, file, iterations=2, **options))
-    last = [*jf.invert(*LINE[:2], survey, file, iterations=2, resume=first, **options)][-1]
+    first = next(invert_with(*LINE[:2], survey, file, iterations=2, **options))
+    last = [*invert_with(*LINE[:2], survey, file, iterations=2, resume=first, **options)][-1]
     # each process models its own shots
     mine = jf.hosts.share(7)
     data = jf.simulate(LINE[0], LINE[2], survey[mine])
@@ -327,7 +327,7 @@ def test_two_processes(tmp_path):
     options = {"optimizer": optax.lbfgs(), "shots_per_iteration": 5, "seed": 1, "iterations": 2, "devices": 1}
     options |= {"mask": jf.Acoustic(vp=np.arange(60) > 2), "bounds": (jf.Acoustic(vp=1500.0), None)}
     with pytest.warns(UserWarning, match="L-BFGS, which compares gradients"):
-        *_, last = jf.invert(*LINE[:2], survey, observed, **options)
+        *_, last = invert_with(*LINE[:2], survey, observed, **options)
     modelled = []
     for n in range(2):
         theirs = np.load(tmp_path / f"{n}.npz")
@@ -343,7 +343,7 @@ def test_memory_follows_the_batch_and_not_the_survey():
 
     def working(shots, **options):
         survey = spread(simulator, shots)
-        return jf.estimate_memory(simulator, start, survey, jf.misfits.l2, devices=1, **options).working
+        return problem_with(simulator, survey, devices=1, **options).memory(start).working
 
     few, some, many = (working(n) for n in (8, 32, 128))
     assert few == some == many  # measured: 34176 bytes each
@@ -355,12 +355,12 @@ def test_memory_is_told_as_it_is_taken(monkeypatch):
     monkeypatch.setattr(layout, "_cores", lambda: 2)
     simulator, start, _ = LINE
     survey, observed, _ = expected(LINE, 8)
-    one = jf.estimate_memory(simulator, start, survey, jf.misfits.l2, devices=1)
-    two = jf.estimate_memory(simulator, start, survey, jf.misfits.l2)
+    one = jf.Problem(simulator, survey, on=jf.On(devices=1)).memory(start)
+    two = jf.Problem(simulator, survey).memory(start)
     # of two cores, each with half of the shots: measured 1.97 times for 60 cells
     assert two.working == pytest.approx(2 * one.working, rel=0.1)
     assert one.total == one.arguments + one.working + one.result
-    without = jf.estimate_memory(simulator, start, survey, devices=1)
+    without = jf.Problem(simulator, survey, on=jf.On(devices=1)).memory(start, gradient=False)
     assert one.arguments - without.arguments == pytest.approx(observed.nbytes, abs=64)
     assert without.result == pytest.approx(observed.nbytes, abs=64)
 
@@ -370,7 +370,7 @@ def test_asking_for_memory_compiles_the_program_of_the_run(devices):
     simulator, start, _ = LINE
     survey, observed, _ = expected(LINE, 5)
     misfit(LINE, survey[:2], observed[:2], devices=devices)
-    jf.estimate_memory(simulator, start, survey, jf.misfits.l2, devices=devices)
+    jf.Problem(simulator, survey, on=jf.On(devices=devices)).memory(start)
     models = start, jax.tree.map(jnp.asarray, start)
     with compilations() as count:
         for model in models:
@@ -380,7 +380,7 @@ def test_asking_for_memory_compiles_the_program_of_the_run(devices):
 
 def test_a_run_that_cannot_fit_says_so(monkeypatch):
     survey, observed, reference = expected(LINE, 8)
-    need = jf.estimate_memory(LINE[0], LINE[1], survey, jf.misfits.l2, devices=1)
+    need = jf.Problem(LINE[0], survey, on=jf.On(devices=1)).memory(LINE[1])
     monkeypatch.setattr(budget, "_free", lambda device: need.working + need.result - 1)
     with pytest.raises(
         MemoryError, match=r"takes [\d.]+ kB beside .* has [\d.]+ kB\. .*groups.*; lower batch; .*BoundarySaving"
@@ -430,7 +430,7 @@ def test_batches_are_chosen_by_the_compiled_program(monkeypatch):
     assert dealt.layout.batch == 1  # on a CPU
     dealt = replace(dealt, layout=replace(dealt.layout, batch=None))
     of_shot = programs.Gradient(programs.OneShot(simulator, jf.Acoustic), (jf.misfits.l2,))
-    sizes = [jf.estimate_memory(simulator, start, survey, jf.misfits.l2, devices=1, batch=n)[1:] for n in (1, 2, 4)]
+    sizes = [jf.Problem(simulator, survey, on=jf.On(devices=1, batch=n)).memory(start)[1:] for n in (1, 2, 4)]
     one, two, four = map(sum, sizes)
     monkeypatch.setattr(budget, "_free", lambda device: (one + 3.5 * (two - one)) / 0.9)  # room for four
     _, compiled = programs._compiled(programs.in_one_program, of_shot, dealt, start, dealt.take()[0])
@@ -457,9 +457,9 @@ def test_an_iteration_reads_its_mini_batch_alone():
     survey, observed, _ = expected()
     options = {"optimizer": optax.adam(5.0), "iterations": 4, "shots_per_iteration": 3, "seed": 1, "devices": 1}
     file = File(observed)
-    states = list(jf.invert(*LINE[:2], survey, file, **options))
+    states = list(invert_with(*LINE[:2], survey, file, **options))
     assert file.read == [stages.mini_batch(7, 3, i, (1, 0)).tolist() for i in range(4)]
-    check_same(states[-1].model, list(jf.invert(*LINE[:2], survey, observed, **options))[-1].model, 1e-15)
+    check_same(states[-1].model, list(invert_with(*LINE[:2], survey, observed, **options))[-1].model, 1e-15)
 
 
 def test_a_mapped_file(tmp_path):
@@ -476,7 +476,7 @@ def test_mini_batches_compile_nothing_new():
     survey, observed, _ = expected(SECTION, 7)
     options = {"optimizer": optax.adam(1.0, eps=1e-20), "iterations": 5, "shots_per_iteration": 3, "aperture": 60.0}
     for data in (jnp.asarray(observed), File(observed)):
-        states = jf.invert(*SECTION[:2], survey, data, **options)
+        states = invert_with(*SECTION[:2], survey, data, **options)
         for _ in range(2):
             next(states)
         with compilations() as count:
@@ -536,8 +536,8 @@ def test_an_aperture_in_all_cases(case, limit):
     assert windows(simulator.grid, survey, aperture)[0] < simulator.grid.shape
 
     def results(**options):
-        data = jf.simulate(simulator, model, survey, **options)
-        gradient = jf.misfit_and_gradient(simulator, jf.misfits.l2, model, survey, np.zeros(data.shape), **options)[1]
+        data = simulate_with(simulator, model, survey, **options)
+        gradient = problem_with(simulator, survey, np.zeros(data.shape), **options).misfit_and_gradient(model)[1]
         return data, gradient
 
     for a, b in zip(jax.tree.leaves(results(aperture=aperture)), jax.tree.leaves(results()), strict=True):
@@ -576,7 +576,7 @@ def test_misfits_and_data_that_cannot_be():
         (Weighted(jnp.ones(1)), r"misfit must be hashable: wrap"),
     ):
         with pytest.raises(ValueError, match=message):
-            jf.misfit_and_gradient(LINE[0], function, LINE[1], survey, observed)
+            jf.Problem(LINE[0], survey, observed, misfit=function).misfit_and_gradient(LINE[1])
     with pytest.raises(ValueError, match=r"observed must be an array or be indexed like one, got list"):
         misfit(LINE, survey, observed.tolist())
 
@@ -600,7 +600,7 @@ def test_misfits_and_data_that_cannot_be():
 )
 def test_mistakes(options, message):
     with pytest.raises(ValueError, match=message):
-        jf.simulate(*SECTION[:2], spread(SECTION[0], 2), **options)
+        simulate_with(*SECTION[:2], spread(SECTION[0], 2), **options)
 
 
 def test_an_aperture_needs_positions():
@@ -612,4 +612,4 @@ def test_an_aperture_needs_positions():
 
 def test_an_estimate_needs_values():
     with pytest.raises(ValueError, match=r"estimate_memory needs to know its arguments"):
-        jax.jit(lambda model: jf.estimate_memory(LINE[0], model, spread(LINE[0], 2)).total)(LINE[1])
+        jax.jit(lambda model: jf.Problem(LINE[0], spread(LINE[0], 2)).memory(model, gradient=False).total)(LINE[1])

@@ -7,6 +7,7 @@ import numpy as np
 import optax
 import pytest
 import scipy.optimize
+from helpers import invert_with, problem_with
 from test_inversion import GRID, SIMULATOR, START, TRUE, assert_same, shots  # noqa: F401
 
 import jaxfwi as jf
@@ -27,7 +28,7 @@ def relative(a, b):
 
 
 def run(shots, start=START, simulator=SIMULATOR, **options):  # noqa: F811
-    return list(jf.invert(simulator, start, *shots, **options))
+    return list(invert_with(simulator, start, *shots, **options))
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +80,9 @@ def test_a_filter_is_of_predicted_and_observed_data(shots):  # noqa: F811
     filtered = jf.misfits.Filtered(jf.misfits.l2, LOW, GRID.dt)
 
     def value(step):
-        return jf.misfit_and_gradient(SIMULATOR, filtered, jf.Acoustic(vp=START.vp + step * direction), *shots)[0]
+        return jf.Problem(SIMULATOR, *shots, misfit=filtered).misfit_and_gradient(
+            jf.Acoustic(vp=START.vp + step * direction)
+        )[0]
 
     slope = (value(1e-2) - value(-1e-2)) / 2e-2
     # Central differences of step h err by h² f'''/6. Measured: 3e-9.
@@ -92,15 +95,17 @@ def test_weights_multiply_both_data(shots):  # noqa: F811
     predicted = jf.simulate(SIMULATOR, START, survey)
     for shape, misfit in (((5, 120, 3, 1), absolute), ((5, 1, 3, 1), jf.misfits.l2)):
         weights = random.random(shape)
-        value, gradient = jf.misfit_and_gradient(SIMULATOR, misfit, START, survey, observed, weights=weights)
+        value, gradient = jf.Problem(SIMULATOR, survey, observed, misfit=misfit, weights=weights).misfit_and_gradient(
+            START
+        )
         by_hand = sum(misfit(w * p, w * o) for w, p, o in zip(weights, predicted, observed, strict=True))
         assert float(value) == pytest.approx(float(by_hand), rel=1e-12)  # measured: 2e-16
     # traces left out are as if they were not recorded
     kept = np.ones((5, 1, 3, 1))
     kept[:, :, 1] = 0.0
-    value, gradient = jf.misfit_and_gradient(SIMULATOR, jf.misfits.l2, START, survey, observed, weights=kept)
+    value, gradient = jf.Problem(SIMULATOR, survey, observed, weights=kept).misfit_and_gradient(START)
     fewer = jf.Survey(survey.source, survey.receiver[:, ::2], survey.wavelet)
-    one, other = jf.misfit_and_gradient(SIMULATOR, jf.misfits.l2, START, fewer, observed[:, :, ::2])
+    one, other = jf.Problem(SIMULATOR, fewer, observed[:, :, ::2]).misfit_and_gradient(START)
     assert float(value) == pytest.approx(float(one), rel=1e-12)
     assert relative(gradient.vp, other.vp) < 1e-12
 
@@ -116,12 +121,12 @@ def test_weights_in_mini_batches_and_products(shots):  # noqa: F811
     options = {"optimizer": optax.sgd(1e5), "iterations": 2, "shots_per_iteration": 2, "weights": of_shot}
     state = run(shots, **options)[0]
     chosen = mini_batch(5, 2, 0, (0, 0))
-    value, _ = jf.misfit_and_gradient(
-        SIMULATOR, jf.misfits.l2, START, survey[chosen], observed[chosen], weights=of_shot[chosen]
+    value, _ = jf.Problem(SIMULATOR, survey[chosen], observed[chosen], weights=of_shot[chosen]).misfit_and_gradient(
+        START
     )
     assert float(state.misfit) == pytest.approx(float(value), rel=1e-12)
     products = [
-        jf.gauss_newton_product(SIMULATOR, jf.misfits.l2, START, *some, direction=START, **weighted)
+        problem_with(SIMULATOR, *some, **weighted).gauss_newton_product(START, START)
         for some, weighted in (((survey, observed), {"weights": kept}), ((fewer, observed[:, :, ::2]), {}))
     ]
     assert relative(products[0].vp, products[1].vp) < 1e-12
@@ -137,15 +142,15 @@ def test_weights_in_mini_batches_and_products(shots):  # noqa: F811
 )
 def test_weights_that_cannot_be(shots, weights, message):  # noqa: F811
     with pytest.raises(ValueError, match=message):
-        jf.misfit_and_gradient(SIMULATOR, jf.misfits.l2, START, *shots, weights=weights)
+        jf.Problem(SIMULATOR, *shots, weights=weights).misfit_and_gradient(START)
 
 
 def test_each_parameter_by_its_own_misfit(variable_density):
     start, data = variable_density
     both = jf.VariableDensityAcoustic(vp=jf.misfits.l2, rho=absolute)
-    value, gradient = jf.misfit_and_gradient(PARAMETERS, both, start, *data)
-    one = jf.misfit_and_gradient(PARAMETERS, jf.misfits.l2, start, *data)
-    other = jf.misfit_and_gradient(PARAMETERS, absolute, start, *data)
+    value, gradient = jf.Problem(PARAMETERS, *data, misfit=both).misfit_and_gradient(start)
+    one = jf.Problem(PARAMETERS, *data).misfit_and_gradient(start)
+    other = jf.Problem(PARAMETERS, *data, misfit=absolute).misfit_and_gradient(start)
     assert float(value) == pytest.approx(float(one[0] + other[0]), rel=1e-12)
     assert relative(gradient.vp, one[1].vp) < 1e-12  # measured: 0
     assert relative(gradient.rho, other[1].rho) < 1e-12
@@ -154,7 +159,7 @@ def test_each_parameter_by_its_own_misfit(variable_density):
         run(data, start, PARAMETERS, optimizer=optax.lbfgs(), iterations=1, misfit=both)
     half = jf.VariableDensityAcoustic(vp=absolute, rho=None)
     with pytest.raises(ValueError, match=r"misfit must have a function for each parameter of VariableDensityAcoustic"):
-        jf.misfit_and_gradient(PARAMETERS, half, start, *data)
+        jf.Problem(PARAMETERS, *data, misfit=half).misfit_and_gradient(start)
 
 
 def test_rates_freezing_and_relations(variable_density):
@@ -174,7 +179,7 @@ def test_rates_freezing_and_relations(variable_density):
     states = run(data, start.vp, PARAMETERS, optimizer=optax.adam(4.0), iterations=5, to_model=gardner)
     assert states[-1].unknowns.shape == (14,)
     np.testing.assert_allclose(states[-1].model.rho, 310.0 * states[-1].unknowns ** 0.25, rtol=1e-15)
-    _, slope = jf.misfit_and_gradient(PARAMETERS, jf.misfits.l2, gardner(start.vp), *data)
+    _, slope = jf.Problem(PARAMETERS, *data).misfit_and_gradient(gardner(start.vp))
     chained = slope.vp + slope.rho * 310.0 * 0.25 * start.vp**-0.75
     assert relative(states[0].gradient, chained) < 1e-12  # the chain rule by hand; measured: 2e-16
 
@@ -203,14 +208,14 @@ def test_a_logarithm_a_coarse_grid_and_a_network_stand_in_for_a_model(shots):  #
 def test_a_penalty_is_added_with_its_gradient(shots, optimizer):  # noqa: F811
     penalty = jf.regularisation.Reference(10.0, START, weight=1e-9)
     start = jf.Acoustic(vp=START.vp + 10.0)
-    (state,) = run(shots, start, optimizer=optimizer, iterations=1, regularization=penalty)
-    value, gradient = jf.misfit_and_gradient(SIMULATOR, jf.misfits.l2, start, *shots)
+    (state,) = run(shots, start, optimizer=optimizer, iterations=1, regularisation=penalty)
+    value, gradient = jf.Problem(SIMULATOR, *shots).misfit_and_gradient(start)
     assert float(state.misfit) == pytest.approx(float(value), rel=1e-12)
     assert float(state.penalty) == pytest.approx(0.5 * 1e-9 * 160.0 * 100.0, rel=1e-12)  # 160 m at (10 m/s)²
     assert relative(state.gradient.vp, gradient.vp + 1e-9 * 10.0 * 10.0) < 1e-11
     assert state.model.vp.shape == (16,)
     with pytest.raises(ValueError, match=r"regularization must be a function"):
-        run(shots, start, optimizer=optimizer, iterations=1, regularization=3.0)
+        run(shots, start, optimizer=optimizer, iterations=1, regularisation=3.0)
 
 
 @pytest.mark.slow
@@ -218,7 +223,7 @@ def test_a_strong_penalty_wins(shots):  # noqa: F811
     """With a line search, which must see it too."""
     penalty = jf.regularisation.Reference(10.0, START, weight=1.0)
     start = jf.Acoustic(vp=START.vp + 10.0)
-    *_, state = run(shots, start, optimizer=optax.lbfgs(), iterations=3, regularization=penalty)
+    *_, state = run(shots, start, optimizer=optax.lbfgs(), iterations=3, regularisation=penalty)
     assert float(jnp.abs(state.model.vp - START.vp).max()) < 0.01  # measured: 7e-5
 
 
@@ -236,14 +241,11 @@ def newton(count, damping=0.0):
 @pytest.mark.slow
 def test_products_with_the_gauss_newton_hessian_are_at_hand(shots):  # noqa: F811
     penalty = jf.regularisation.Reference(10.0, START, weight=1e-7)
-    options = {"optimizer": newton(16), "regularization": penalty}
+    options = {"optimizer": newton(16), "regularisation": penalty}
     start = jf.Acoustic(vp=START.vp + 10.0)
     (state,) = run(shots, start, iterations=1, **options)
-    _, gradient = jf.misfit_and_gradient(SIMULATOR, jf.misfits.l2, start, *shots)
-    columns = [
-        jf.gauss_newton_product(SIMULATOR, jf.misfits.l2, start, *shots, direction=jf.Acoustic(vp=e)).vp
-        for e in jnp.eye(16)
-    ]
+    _, gradient = jf.Problem(SIMULATOR, *shots).misfit_and_gradient(start)
+    columns = [jf.Problem(SIMULATOR, *shots).gauss_newton_product(start, jf.Acoustic(vp=e)).vp for e in jnp.eye(16)]
     hessian = jnp.stack(columns) + 1e-6 * jnp.eye(16)
     step = -jnp.linalg.solve(hessian, gradient.vp + 1e-6 * 10.0)
     # a solution of a system with a condition number of some 1e4; measured: 1e-12
@@ -253,7 +255,7 @@ def test_products_with_the_gauss_newton_hessian_are_at_hand(shots):  # noqa: F81
 def test_scipy_with_bounds(shots):  # noqa: F811
     lower, upper = jf.Acoustic(vp=1950.0), jf.Acoustic(vp=2030.0)
     mask = jf.Acoustic(vp=np.arange(16) >= 3)
-    objective = jf.FlatObjective(SIMULATOR, START, *shots, bounds=(lower, upper), mask=mask)
+    objective = jf.AsVector(jf.Problem(SIMULATOR, *shots), START, bounds=(lower, upper), mask=mask)
     assert objective.start.shape == (13,)
     assert objective.start.dtype == np.float64
     value, slope = objective(objective.start)
@@ -275,11 +277,11 @@ def test_scipy_with_bounds(shots):  # noqa: F811
     np.testing.assert_array_equal(vp[:3], START.vp[:3])
     assert vp.min() >= 1950.0
     assert vp.max() == 2030.0  # the true model has 2060 m/s
-    logarithm = jf.FlatObjective(
-        SIMULATOR, jnp.log(START.vp), *shots, to_model=lambda x: jf.Acoustic(vp=jnp.exp(x)), scale=2.0
+    logarithm = jf.AsVector(
+        jf.Problem(SIMULATOR, *shots), jnp.log(START.vp), to_model=lambda x: jf.Acoustic(vp=jnp.exp(x)), scale=2.0
     )
     value, slope = logarithm(logarithm.start)
-    plain, gradient = jf.misfit_and_gradient(SIMULATOR, jf.misfits.l2, START, *shots)
+    plain, gradient = jf.Problem(SIMULATOR, *shots).misfit_and_gradient(START)
     assert value == pytest.approx(2.0 * float(plain), rel=1e-12)
     np.testing.assert_allclose(slope, 2.0 * gradient.vp * START.vp, rtol=1e-10)
 
@@ -312,7 +314,7 @@ def test_a_gradient_that_is_not_finite_stops_it(shots):  # noqa: F811
 )
 def test_plans_that_cannot_be(shots, options, message):  # noqa: F811
     with pytest.raises(ValueError, match=message):
-        jf.invert(SIMULATOR, START, *shots, **{"optimizer": optax.sgd(1.0), **options})
+        invert_with(SIMULATOR, START, *shots, **{"optimizer": optax.sgd(1.0), **options})
 
 
 def test_a_diverging_misfit_stops_it_with_stage_and_cause(shots):  # noqa: F811
@@ -343,7 +345,7 @@ def test_a_line_search_sees_what_the_mask_leaves_of_a_step(shots, part):  # noqa
 
 def test_a_flat_objective_takes_a_fractional_mask_as_a_free_cell(shots):  # noqa: F811
     mask = jf.Acoustic(vp=np.r_[0.0, np.full(14, 0.5), 0.0])
-    objective = jf.FlatObjective(SIMULATOR, START, *shots, mask=mask)
+    objective = jf.AsVector(jf.Problem(SIMULATOR, *shots), START, mask=mask)
     step = 1e-2 * np.sin(np.arange(14))
     along = (objective(objective.start + step)[0] - objective(objective.start - step)[0]) / 2
     assert along == pytest.approx(objective(objective.start)[1] @ step, rel=1e-6)  # central differences
@@ -358,4 +360,4 @@ def test_a_misfit_that_is_a_module_is_filtered_too(shots):  # noqa: F811
     assert float(states[0].misfit) == pytest.approx(float(states[1].misfit), rel=1e-12)
     late = [jf.Stage(1, optax.sgd(1.0)), jf.Stage(1, optax.sgd(1.0), filter=Butterworth(high=300.0))]
     with pytest.raises(ValueError, match=r"high = 300 Hz must lie below the Nyquist frequency 200 Hz"):
-        jf.invert(SIMULATOR, START, *shots, stages=late)
+        jf.invert(jf.Problem(SIMULATOR, *shots), START, stages=late)

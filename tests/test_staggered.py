@@ -17,7 +17,7 @@ from jaxfwi.equations.base import State
 from jaxfwi.grid import stencils
 from jaxfwi.grid.frame import Frame
 from jaxfwi.grid.surface import surface
-from jaxfwi.simulation.simulator import half_a_step_on
+from jaxfwi.simulation.shot import half_a_step_on
 
 VP, VS, RHO = 2000.0, 1150.0, 2200.0
 

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from test_gradients import DOT, SAME, STRATEGIES, dot, relative
+from helpers import DOT, SAME, STRATEGIES, dot, problem_with, relative
 
 import jaxfwi as jf
 
@@ -154,7 +154,7 @@ def test_transformations_of_an_elastic_gradient():
 
     def gradient(memory, model, **options):
         s = dataclasses.replace(simulator, memory=memory)
-        return jf.misfit_and_gradient(s, jf.misfits.l2, model, survey, observed, **options)[1]
+        return problem_with(s, survey, observed, **options).misfit_and_gradient(model)[1]
 
     one_by_one = jax.jit(functools.partial(gradient, jf.BoundarySaving()))(model)
     together = jax.jit(functools.partial(gradient, jf.BoundarySaving(), batch=2))(model)
@@ -188,7 +188,7 @@ def test_memory_of_an_elastic_gradient():
 
     def temporary_bytes(memory):
         simulator = jf.Simulator(grid, 8, jf.CPML(20), memory=memory, receiver_fields=("vx", "vz"))
-        run = jax.jit(lambda m: jf.misfit_and_gradient(simulator, jf.misfits.l2, m, survey, observed))
+        run = jax.jit(lambda m: jf.Problem(simulator, survey, observed).misfit_and_gradient(m))
         return run.lower(model).compile().memory_analysis().temp_size_in_bytes
 
     boundary = temporary_bytes(jf.BoundarySaving())

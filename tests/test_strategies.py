@@ -11,7 +11,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from test_gradients import SAME, STRATEGIES, problem, relative
+from helpers import SAME, STRATEGIES, problem_with, relative
+from test_gradients import problem
 
 import jaxfwi as jf
 from jaxfwi.equations.base import Field, Stage, State
@@ -32,7 +33,7 @@ def gradient(simulator, model, shot, observed):
 
 def summed(simulator, model, survey, observed, **options):
     """Misfit and gradient over all shots."""
-    return jax.jit(lambda *shots: jf.misfit_and_gradient(simulator, jf.misfits.l2, *shots, **options))(
+    return jax.jit(lambda m, *shots: problem_with(simulator, *shots, **options).misfit_and_gradient(m))(
         model, survey, observed
     )
 
@@ -122,7 +123,7 @@ def test_number_of_segments():
 def test_batches_and_single_shots():
     simulator, model, survey, observed = many_shots(5)
     value, total = summed(simulator, model, survey, observed)
-    one = jax.jit(lambda *shot: jf.misfit_and_gradient(simulator, jf.misfits.l2, *shot))
+    one = jax.jit(lambda m, *shot: jf.Problem(simulator, *shot).misfit_and_gradient(m))
     one_by_one = [one(model, survey[i : i + 1], observed[i : i + 1]) for i in range(5)]
     # Sums of five, and batched steps compiled otherwise. Measured: 3e-15.
     assert relative(sum(v for v, _ in one_by_one), value) < 1e-12
@@ -133,7 +134,7 @@ def test_batches_and_single_shots():
         assert relative(g.vp, total.vp) < 1e-12
     each = jnp.stack([simulator(model, survey[i]) for i in range(5)])
     for batch in (1, 3):
-        assert relative(jf.simulate(simulator, model, survey, batch=batch), each) < 1e-12
+        assert relative(jf.simulate(simulator, model, survey, on=jf.On(batch=batch)), each) < 1e-12
 
 
 # Errors of the gradient in its largest value. Measured, with wavelets of three sizes: 2.6e-9 to 3.7e-9, 2.1e-4 to

@@ -12,8 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from compiling import compilations
+from helpers import STRATEGIES, dot, problem_with, relative
 from jax.sharding import Mesh, PartitionSpec
-from test_gradients import STRATEGIES, dot, relative
 from test_strategies import many_shots, remember
 
 import jaxfwi as jf
@@ -186,7 +186,7 @@ def test_hessian_product(setting):
     check_symmetric(ours, a, b)
     # Taylor: after value, gradient and Hessian, what is left shrinks with the third power. Ends stay, as in `setting`.
     inside = jnp.pad(a[1:-1], 1)
-    run = jax.jit(lambda vp: jf.misfit_and_gradient(boundary, cosh, jf.Acoustic(vp=vp), *v.shots))
+    run = jax.jit(lambda vp: jf.Problem(boundary, *v.shots, misfit=cosh).misfit_and_gradient(jf.Acoustic(vp=vp)))
     value, gradient = run(v.model.vp)
     along, curvature = jnp.vdot(gradient.vp, inside), jnp.vdot(inside, ours(inside))
     steps = np.array([4.0, 2.0, 1.0])
@@ -234,7 +234,7 @@ def in_shard_map(simulator, v, devices, check_vma):
     def part(model, survey, observed):
         if check_vma:  # each device has its own, and so its own gradient
             model = jax.tree.map(lambda x: jax.lax.pcast(x, "shots", to="varying"), model)
-        value_and_gradient = jf.misfit_and_gradient(simulator, jf.misfits.l2, model, survey, observed)
+        value_and_gradient = jf.Problem(simulator, survey, observed).misfit_and_gradient(model)
         return jax.lax.psum(value_and_gradient, "shots")
 
     return jax.jit(
@@ -260,10 +260,10 @@ def check_two_devices():
     three = Inputs(model, None, model, survey[:3], observed[:3])
 
     def misfit(v, **options):
-        return jax.jit(lambda *a: jf.misfit_and_gradient(simulator, jf.misfits.l2, *a, **options))(v.model, *v.shots)
+        return jax.jit(lambda m, *a: problem_with(simulator, *a, **options).misfit_and_gradient(m))(v.model, *v.shots)
 
     of_three, of_four = misfit(three), misfit(four)
-    data = jax.jit(lambda m, s, devices: jf.simulate(simulator, m, s, devices=devices), static_argnums=2)
+    data = jax.jit(lambda m, s, devices: jf.simulate(simulator, m, s, on=jf.On(devices=devices)), static_argnums=2)
     pairs = [
         ("misfit", misfit(three, devices=devices, batch=2), of_three),
         ("by hand", in_shard_map(simulator, four, devices, False), of_four),
@@ -295,7 +295,7 @@ def test_other_values_compile_nothing(setting):
     def run(simulator, vp, amplitude):
         survey = jf.Survey(v.survey.source, v.survey.receiver, amplitude * v.survey.wavelet)
         jf.simulate(simulator, jf.Acoustic(vp=vp), survey)
-        jf.misfit_and_gradient(simulator, jf.misfits.l2, jf.Acoustic(vp=vp), survey, amplitude * v.observed)
+        jf.Problem(simulator, survey, amplitude * v.observed).misfit_and_gradient(jf.Acoustic(vp=vp))
         simulator(jf.Acoustic(vp=vp), survey[0])
 
     run(simulator, v.model.vp, 1.0)
