@@ -1,27 +1,36 @@
 import numpy as np
 import pytest
 
+import jaxfwi as jf
 from jaxfwi import models
+from jaxfwi.models import marmousi
+
+
+def grid_of(shape, spacing=20.0):
+    return jf.Grid(shape, spacing, 1e-3, 10)
+
+
+SECTION = grid_of((150, 400))
 
 
 def test_marmousi_like_is_the_same_each_time_and_differs_between_seeds():
-    first = models.marmousi_like(seed=3)
+    first = models.marmousi_like(SECTION, seed=3)
     assert first.dtype == np.float32
     assert first.shape == (150, 400)
-    np.testing.assert_array_equal(first, models.marmousi_like(seed=3))
-    assert np.mean(first != models.marmousi_like(seed=4)) > 0.5
+    np.testing.assert_array_equal(first, models.marmousi_like(SECTION, seed=3))
+    assert np.mean(first != models.marmousi_like(SECTION, seed=4)) > 0.5
 
 
 @pytest.mark.parametrize("spacing", [20.0, (20.0, 10.0), (12.5, 25.0)])
 def test_marmousi_like_is_one_geology_at_every_resolution(spacing):
-    coarse = models.marmousi_like((75, 100), spacing, seed=1)
-    fine = models.marmousi_like((300, 400), np.asarray(spacing) / 4, seed=1)
+    coarse = models.marmousi_like(grid_of((75, 100), spacing), seed=1)
+    fine = models.marmousi_like(grid_of((300, 400), np.asarray(spacing) / 4), seed=1)
     np.testing.assert_array_equal(fine[::4, ::4], coarse)
 
 
 @pytest.mark.parametrize("seed", range(5))
 def test_marmousi_like_velocities(seed):
-    vp = models.marmousi_like(seed=seed)
+    vp = models.marmousi_like(SECTION, seed=seed)
     water = models.water_mask(vp)
     assert np.isfinite(vp).all()
     assert (vp[water] == 1500).all()
@@ -36,28 +45,28 @@ def test_marmousi_like_velocities(seed):
 
 
 def test_marmousi_like_water_depth():
-    vp = models.marmousi_like((300, 400), 10.0)
+    vp = models.marmousi_like(grid_of((300, 400), 10.0))
     bed = models.water_mask(vp).sum(axis=0) * 10.0
     assert abs(bed - 270).max() < 0.1 * 270 + 10
     assert np.ptp(bed) > 10
     assert abs(np.diff(bed)).max() <= 10
-    assert not models.water_mask(models.marmousi_like((60, 80), water_depth=0.0)).any()
-    deep = models.marmousi_like((60, 80), 20.0, water_depth=500.0)
+    assert not models.water_mask(models.marmousi_like(grid_of((60, 80)), water_depth=0.0)).any()
+    deep = models.marmousi_like(grid_of((60, 80)), water_depth=500.0)
     assert abs(models.water_mask(deep).sum(axis=0).mean() * 20 - 500) < 40
 
 
 def horizon(monkeypatch, *, heave):
     """Depth in metres, at each distance, of one interface in the young series; ``heave`` scales all slip."""
-    faults = models._faults
+    faults = marmousi._faults
 
     def layers(random, count, span, velocity):
         if span[0] == 0:
             return np.array([0.15]), np.array([2000.0, 2800.0])
         return np.array([0.0]), np.array([4000.0, 4000.0])
 
-    monkeypatch.setattr(models, "_layers", layers)
-    monkeypatch.setattr(models, "_faults", lambda random: [(f[0], heave * f[1], *f[2:]) for f in faults(random)])
-    return np.argmax(models.marmousi_like((600, 1600), 5.0) > 2500, axis=0) * 5.0
+    monkeypatch.setattr(marmousi, "_layers", layers)
+    monkeypatch.setattr(marmousi, "_faults", lambda random: [(f[0], heave * f[1], *f[2:]) for f in faults(random)])
+    return np.argmax(models.marmousi_like(grid_of((600, 1600), 5.0)) > 2500, axis=0) * 5.0
 
 
 def test_faults_displace_layers(monkeypatch):
@@ -84,21 +93,21 @@ def test_undoing_a_fault_lifts_the_hanging_wall_only():
     x = np.array([0.29, 0.45, 0.36, 0.36])
     surface = floor * (1 - np.exp(-(x - start) / length))
     depth = np.array([0.4, surface[1] + 0.01, surface[2] - 1e-6, surface[2] + 1e-6])
-    x_old, depth_old = models._undo_fault(x, depth, start, heave, length, floor)
+    x_old, depth_old = marmousi._undo_fault(x, depth, start, heave, length, floor)
     moved = np.array([False, False, True, False])
     np.testing.assert_array_equal(x_old[~moved], x[~moved])
     np.testing.assert_array_equal(depth_old[~moved], depth[~moved])
     assert x_old[2] < x[2]
     assert depth_old[2] < depth[2] - 0.05
     # The mirrored fault does the mirrored thing.
-    x_mirrored, depth_mirrored = models._undo_fault(1 - x, depth, 1 - start, -heave, length, floor)
+    x_mirrored, depth_mirrored = marmousi._undo_fault(1 - x, depth, 1 - start, -heave, length, floor)
     np.testing.assert_allclose(1 - x_mirrored, x_old)
     np.testing.assert_allclose(depth_mirrored, depth_old)
 
 
 @pytest.mark.parametrize("seed", range(5))
 def test_gas_lens_is_slow_and_is_not_water(seed):
-    vp = models.marmousi_like((300, 800), 10.0, seed=seed)
+    vp = models.marmousi_like(grid_of((300, 800), 10.0), seed=seed)
     deep = vp[115:]
     z, x = np.nonzero(deep < 0.9 * np.delete(deep, np.s_[480:620], axis=1).min())
     assert z.size > 100
@@ -119,78 +128,94 @@ def test_water_mask_stops_at_the_first_fast_cell_in_any_dimension():
 
 @pytest.mark.parametrize("shape", [(10,), (10, 4), (10, 4, 3)])
 def test_two_layers(shape):
-    vp = models.two_layers(shape)
+    grid = grid_of(shape)
+    vp = models.two_layers(grid)
     assert vp.shape == shape
     assert vp.dtype == np.float32
     assert (vp[:5] == 1500).all()
     assert (vp[5:] == 2000).all()
-    assert (models.two_layers(shape, depth=0) == 2000).all()
-    assert (models.two_layers(shape, depth=2, upper=1700.0)[:2] == 1700).all()
+    assert (models.two_layers(grid, depth=0.0) == 2000).all()
+    assert (models.two_layers(grid, depth=200.0) == 1500).all()
+    assert models.two_layers(grid, depth=40.0, upper=1700.0).reshape(10, -1)[:, 0].tolist() == [1700] * 2 + [2000] * 8
+    assert (models.two_layers(grid, depth=40.1)[2] == 1500).all()
+
+
+@pytest.mark.parametrize("spacing", [0.1, 1 / 3, 12.5, 33.3])
+def test_an_interface_at_a_node_lies_there_whatever_the_rounding(spacing):
+    for cells in range(101):
+        vp = models.two_layers(grid_of(100, spacing), depth=cells * spacing)
+        assert (vp == 1500).sum() == cells
 
 
 @pytest.mark.parametrize("slowness", [True, False])
 @pytest.mark.parametrize("shape", [(40,), (20, 30), (8, 9, 10)])
 def test_smoothing_leaves_a_constant(shape, slowness):
     constant = np.full(shape, 2345.678, np.float64)
-    np.testing.assert_allclose(models.smooth(constant, 6.0, slowness=slowness), constant, rtol=1e-13)
+    np.testing.assert_allclose(models.smooth(constant, grid_of(shape), 120.0, slowness=slowness), constant, rtol=1e-13)
 
 
 @pytest.mark.parametrize("slowness", [True, False])
 def test_smoothing_keeps_water_and_does_not_let_it_leak(slowness):
     vp = np.random.default_rng(0).uniform(2000, 4000, (40, 50)).astype(np.float32)
-    keep = np.zeros(vp.shape, bool)
-    keep[:8] = True
-    vp[keep] = 1480.3
-    smoothed = models.smooth(vp, 3.0, keep, slowness=slowness)
-    np.testing.assert_array_equal(smoothed[keep], vp[keep])
-    # The rock does not know what is in the water, not even a value that is not a number.
-    vp[keep] = np.nan
-    np.testing.assert_array_equal(models.smooth(vp, 3.0, keep, slowness=slowness)[~keep], smoothed[~keep])
-    np.testing.assert_allclose(smoothed[8:], models.smooth(vp[8:], 3.0, slowness=slowness), rtol=1e-6)
+    grid, rock = grid_of(vp.shape), np.ones(vp.shape, bool)
+    rock[:8] = False
+    vp[~rock] = 1480.3
+    smoothed = models.smooth(vp, grid, 60.0, rock, slowness=slowness)
+    np.testing.assert_array_equal(smoothed[~rock], vp[~rock])
+    # The rock does not see what is in the water, not even a value that is not a number.
+    vp[~rock] = np.nan
+    np.testing.assert_array_equal(models.smooth(vp, grid, 60.0, rock, slowness=slowness)[rock], smoothed[rock])
+    # numbers are a mask too
+    np.testing.assert_array_equal(models.smooth(vp, grid, 60.0, 1.0 * rock, slowness=slowness)[rock], smoothed[rock])
+    alone = models.smooth(vp[8:], grid_of((32, 50)), 60.0, slowness=slowness)
+    np.testing.assert_allclose(smoothed[8:], alone, rtol=1e-6)
     assert smoothed[8:].min() > 2000
 
 
 def test_a_wave_falls_by_the_gaussian_factor_along_its_axis_only():
     cells, length = 400, 5.0
+    grid = grid_of((400, 3), (20.0, 40.0))
     k = 2 * np.pi / 25
     wave = np.broadcast_to(np.cos(k * np.arange(cells))[:, None], (cells, 3))
     middle = slice(100, 300)  # away from the edges, where part of the Gaussian is outside
-    smoothed = models.smooth(wave, (length, 0.0), slowness=False)
+    smoothed = models.smooth(wave, grid, (20.0 * length, 0.0), slowness=False)
     expected = np.exp(-((k * length) ** 2) / 2)
     np.testing.assert_allclose(smoothed[middle], expected * wave[middle], atol=1e-12)
-    np.testing.assert_allclose(models.smooth(wave, (0.0, 1.0), slowness=False), wave, rtol=1e-14)
-    np.testing.assert_array_equal(models.smooth(wave, 0.0, slowness=False), wave)
+    np.testing.assert_allclose(models.smooth(wave, grid, (0.0, 40.0), slowness=False), wave, rtol=1e-14)
+    np.testing.assert_array_equal(models.smooth(wave, grid, 0.0, slowness=False), wave)
     # In slowness it is the wave in slowness that falls so.
     slow = 1 / (4e-4 + 1e-4 * wave)
-    smoothed = models.smooth(slow, (length, 0.0))
+    smoothed = models.smooth(slow, grid, (20.0 * length, 0.0))
     np.testing.assert_allclose(1 / smoothed[middle], 4e-4 + expected * 1e-4 * wave[middle], rtol=1e-12)
 
 
 def test_smoothing_slowness_keeps_traveltime():
-    vp = models.marmousi_like((150, 50), seed=2)[30:].astype(np.float64)
+    vp = models.marmousi_like(grid_of((150, 50)), seed=2)[30:].astype(np.float64)
     vp = np.concatenate([np.full((60, 50), vp[0]), vp, np.full((60, 50), vp[-1])])
+    grid = grid_of(vp.shape)
     time = (20 / vp).sum(axis=0)
-    kept = (20 / models.smooth(vp, (10.0, 0.0))).sum(axis=0)
-    lost = (20 / models.smooth(vp, (10.0, 0.0), slowness=False)).sum(axis=0)
+    kept = (20 / models.smooth(vp, grid, (200.0, 0.0))).sum(axis=0)
+    lost = (20 / models.smooth(vp, grid, (200.0, 0.0), slowness=False)).sum(axis=0)
     assert abs(kept / time - 1).max() < 0.2 * abs(lost / time - 1).min()
 
 
 def test_smoothing_does_not_touch_its_input_and_keeps_float64():
-    vp = models.two_layers((20, 5))
+    grid = grid_of((20, 5))
+    vp = models.two_layers(grid)
     before = vp.copy()
-    assert models.smooth(vp, 2.0).dtype == np.float32
+    assert models.smooth(vp, grid, 40.0).dtype == np.float32
     np.testing.assert_array_equal(vp, before)
-    assert models.smooth(vp.astype(np.float64), 2.0).dtype == np.float64
-    assert models.smooth(np.full((4, 4), 2000), 1.0).dtype == np.float32
+    assert models.smooth(vp.astype(np.float64), grid, 40.0).dtype == np.float64
+    assert models.smooth(np.full((4, 4), 2000), grid_of((4, 4)), 20.0).dtype == np.float32
 
 
 def test_linear_in_depth_follows_the_sea_bed():
     vp = np.full((11, 3), 2000.0, np.float32)
-    keep = np.zeros(vp.shape, bool)
-    keep[:3, 0] = keep[:1, 1] = keep[:, 2] = True
-    vp[keep] = 1500
-    line = models.linear_in_depth(vp, keep, top=1600.0, bottom=2500.0)
-    np.testing.assert_array_equal(line[keep], vp[keep])
+    rock = np.ones(vp.shape, bool)
+    rock[:3, 0] = rock[:1, 1] = rock[:, 2] = False
+    vp[~rock] = 1500
+    line = models.linear_in_depth(vp, rock, top=1600.0, bottom=2500.0)
+    np.testing.assert_array_equal(line[~rock], vp[~rock])
     np.testing.assert_allclose(line[3:, 0], 1600 + 100 * np.arange(8))
     np.testing.assert_allclose(line[1:, 1], 1600 + 100 * np.arange(10))
 
@@ -211,48 +236,51 @@ def test_linear_in_depth_fits_what_is_not_given():
 
 def test_linear_in_depth_without_rock_or_depth():
     vp = np.full((3, 2), 1500.0, np.float32)
-    np.testing.assert_array_equal(models.linear_in_depth(vp, np.ones(vp.shape, bool)), vp)
+    np.testing.assert_array_equal(models.linear_in_depth(vp, np.zeros(vp.shape, bool)), vp)
     np.testing.assert_allclose(models.linear_in_depth(np.array([[1600.0, 1800.0]])), 1700.0)
 
 
 rock = np.full((6, 5), 2000.0)
+GRID = grid_of((6, 5))
 
 
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: models.marmousi_like((10,)), "shape must be 2 positive integers"),
-        (lambda: models.marmousi_like((10, 2.5)), "shape must be 2 positive integers"),
-        (lambda: models.marmousi_like(10), "shape must be 2 positive integers"),
-        (lambda: models.marmousi_like((10, 10), spacing=0.0), "spacing must be positive"),
-        (lambda: models.marmousi_like((10, 10), spacing=(10.0, -1.0)), "spacing must be positive"),
+        (lambda: models.marmousi_like((150, 400)), r"grid must be a jaxfwi\.Grid, .* got \(150, 400\): pass the grid"),
+        (lambda: models.marmousi_like(grid_of(10)), r"give it a grid of shape \(nz, nx\), not \(10,\)"),
+        (lambda: models.marmousi_like(SECTION, seed=1.5), "seed must be a whole number of at least 0, got 1.5"),
+        (lambda: models.marmousi_like(SECTION, seed=None), "seed must be a whole number of at least 0, got None"),
         (
-            lambda: models.marmousi_like((10, 10), spacing=(1.0, 1.0, 1.0)),
-            "spacing must be one number or one per",
-        ),
-        (
-            lambda: models.marmousi_like((10, 10), 10.0, water_depth=60.0),
+            lambda: models.marmousi_like(grid_of((10, 10), 10.0), water_depth=60.0),
             "water_depth must lie between 0 and 50 m",
         ),
-        (lambda: models.two_layers((3, 3, 3, 3)), "shape must be 1 or 2 or 3 positive integers"),
-        (lambda: models.two_layers((3, 0)), "shape must be 1 or 2 or 3 positive integers"),
-        (lambda: models.two_layers((3,), depth=4), "depth must be a whole number of cells between 0 and 3"),
-        (lambda: models.two_layers((3,), upper=-1.0), "upper must be a positive number"),
+        (lambda: models.two_layers((3, 3)), r"grid must be a jaxfwi\.Grid, .* got \(3, 3\)"),
+        (lambda: models.two_layers(GRID, depth=121.0), r"depth must lie between 0 and 120 metres, got 121\.0"),
+        (lambda: models.two_layers(GRID, depth=-1), "depth must lie between 0 and 120 metres"),
+        (lambda: models.two_layers(GRID, depth="20"), "depth must lie between 0 and 120 metres, got '20'"),
+        (lambda: models.two_layers(GRID, upper=-1.0), "upper must be a positive number in m/s, got -1.0"),
         (lambda: models.water_mask(1500.0), "vp must be an array"),
         (lambda: models.water_mask(rock, water_velocity=0.0), "water_velocity must be a positive number"),
-        (lambda: models.smooth(rock, -1.0), "length must be zero or more"),
-        (lambda: models.smooth(rock, (1.0, np.nan)), "length must be zero or more"),
-        (lambda: models.smooth(rock, (1.0, 1.0, 1.0)), "length must be one number or one per axis, 2 in all"),
+        (lambda: models.smooth(rock, 20.0, 40.0), r"grid must be a jaxfwi\.Grid, .* got 20\.0"),
+        (lambda: models.smooth(rock, (20.0, 20.0), 40.0), r"grid must be a jaxfwi\.Grid, .* got \(20\.0, 20\.0\)"),
+        (lambda: models.smooth(rock.T, GRID, 40.0), r"model has shape \(5, 6\), the grid \(6, 5\).* may be transposed"),
+        (lambda: models.smooth(rock, GRID, -1.0), r"length must be zero or more metres, got -1\.0"),
+        (lambda: models.smooth(rock, GRID, (1.0, np.nan)), "length must be zero or more metres"),
+        (lambda: models.smooth(rock, GRID, (1.0, 1.0, 1.0)), "length must be one number or one per axis, 2 in all"),
         (
-            lambda: models.smooth(rock, 1.0, keep=np.zeros((5, 6), bool)),
-            "keep must be boolean and of the model's",
+            lambda: models.smooth(rock, GRID, 1.0, mask=np.zeros((5, 6), bool)),
+            r"mask must have the model's shape \(6, 5\) .* got bool of shape \(5, 6\)",
         ),
-        (lambda: models.smooth(rock, 1.0, keep=np.zeros((6, 5))), "keep must be boolean and of the model's"),
-        (lambda: models.smooth(0 * rock, 1.0), "pass slowness=False"),
-        (lambda: models.smooth(np.nan * rock, 1.0), "model must be finite"),
+        (
+            lambda: models.smooth(rock, GRID, 1.0, mask=np.full((6, 5), 0.5)),
+            r"mask must .* be True \(or 1\) where cells may change, .* got float64 of shape \(6, 5\)",
+        ),
+        (lambda: models.smooth(0 * rock, GRID, 1.0), "pass slowness=False"),
+        (lambda: models.smooth(np.nan * rock, GRID, 1.0), "model must be finite"),
         (lambda: models.linear_in_depth(1500.0), "vp must be an array"),
         (lambda: models.linear_in_depth(rock, top=0.0), "top must be a positive number"),
-        (lambda: models.linear_in_depth(rock, keep=np.zeros(6, bool)), "keep must be boolean"),
+        (lambda: models.linear_in_depth(rock, mask=np.zeros(6, bool)), "mask must have the model's shape"),
     ],
 )
 def test_errors_name_the_argument(call, message):
