@@ -11,3 +11,17 @@ os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")  # befo
 import jax
 
 jax.config.update("jax_enable_x64", True)
+
+import pytest
+from small_inversion import GRID, SIMULATOR, TRUE
+
+import jaxfwi as jf
+
+
+@pytest.fixture(scope="module")
+def shots():
+    """Survey and data of the five shots of `small_inversion`, scaled to a misfit of some 1."""
+    survey = jf.Survey.from_arrays(
+        [[10.0], [50.0], [80.0], [110.0], [150.0]], [[0.0], [40.0], [150.0]], 0.01 * jf.ricker(GRID, 12.0)
+    )
+    return survey, jf.simulate(SIMULATOR, TRUE, survey)

@@ -3,9 +3,9 @@
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from test_plot import draw, has_units
 
 import jaxfwi as jf
+from figures import draw, has_units
 from jaxfwi import plot
 from jaxfwi.diagnostics import cycle_skipping, misfit_by_offset, time_shifts
 

@@ -11,28 +11,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from helpers import DOT, SAME, STRATEGIES, dot, relative
+from helpers import DOT, SAME, STRATEGIES, dot, relative, rough_shot
 
 import jaxfwi as jf
-
-
-def problem(shape, *, order=4, seed=0, sources=2, receivers=3, spacing=(10.0, 12.0, 11.0), **options):
-    """A simulator, a rough model and one shot anywhere, one of its sources in a corner and one receiver on an edge.
-
-    The wavelet is complete within the time axis and resolved by the grid; waves cross the model several times.
-    """
-    spacing, rng = spacing[: len(shape)], np.random.default_rng(seed)
-    vp = 2000.0 + 100.0 * rng.uniform(-1.0, 1.0, shape)
-    one = jf.Grid(shape, spacing, 1.0, 1)
-    frequency = one.safe_frequency(vp.min(), order) / 1.8
-    dt = 0.7 * one.stable_dt(2200.0, order)
-    grid = jf.Grid(shape, spacing, dt, max(100, math.ceil(3.0 / frequency / dt)))
-    where = rng.uniform(0.0, grid.extent, (sources + receivers, len(shape)))
-    where[0], where[-1, 0] = 0.0, 0.0
-    wavelet = jf.ricker(grid, frequency)[None, :, None] * jnp.asarray(rng.uniform(0.5, 1.5, sources))
-    survey = jf.Survey.from_arrays(where[None, :sources], where[sources:], wavelet)
-    options = {"absorber": jf.CPML(width=4), **options}
-    return jf.Simulator(grid, space_order=order, **options), jf.Acoustic(vp=jnp.asarray(vp)), survey[0]
 
 
 class Case(NamedTuple):
@@ -65,7 +46,7 @@ WITH_CHECKPOINTS = {"1D", *SLOW}  # for the others it would take long, and is th
 def test_dot_products_in_every_strategy(name):
     """``<J v, d> = <v, J^T d>`` for the derivative J by model, wavelet, source and receiver positions; and one J."""
     case = CASES[name]
-    simulator, model, shot = problem(
+    simulator, model, shot = rough_shot(
         case.shape,
         order=case.order,
         absorber=jf.CPML(width=case.width),
@@ -187,7 +168,7 @@ def random_directions(here, seed):
 @pytest.fixture(scope="module")
 def at_a_surface():
     """All cells of a model under a free surface, absorbing and reflecting sides; places by surface, edge and corner."""
-    simulator, model, shot = problem(
+    simulator, model, shot = rough_shot(
         (9, 11), absorber=jf.CPML(width=((0, 4), (3, 0))), free_surface=True, differentiate_absorber=True
     )
     source = np.array([[0.37, 5.4], [0.61, 0.28]])
@@ -209,7 +190,7 @@ def test_uniform_shift_with_a_source_near_the_surface(at_a_surface):
 
 
 def test_taylor_with_the_absorber_held_fixed():
-    simulator, model, shot = problem((9, 11), absorber=jf.CPML(width=((3, 2), (4, 1))))
+    simulator, model, shot = rough_shot((9, 11), absorber=jf.CPML(width=((3, 2), (4, 1))))
     source = np.array([[0.3, 0.6], [7.6, 9.4]])
     receiver = np.array([[0.55, 8.3], [4.4, 5.62], [7.64, 0.33]])
     here = around(simulator, model, placed(shot, simulator.grid.spacing, source, receiver))
@@ -223,7 +204,7 @@ def test_taylor_with_the_absorber_held_fixed():
 
 @pytest.mark.slow
 def test_taylor_in_three_dimensions():
-    simulator, model, shot = problem(
+    simulator, model, shot = rough_shot(
         (5, 6, 4), absorber=jf.CPML(width=2), free_surface=True, differentiate_absorber=True
     )
     source = np.array([[0.4, 0.3, 2.6], [3.3, 4.7, 0.5]])
@@ -233,7 +214,7 @@ def test_taylor_in_three_dimensions():
 
 
 def test_data_are_linear_in_the_wavelet():
-    simulator, model, shot = problem((9, 12), free_surface=True)
+    simulator, model, shot = rough_shot((9, 12), free_surface=True)
     other = jnp.flip(shot.wavelet, axis=0) ** 2
     run = jax.jit(lambda model, wavelet: simulator(model, jf.Survey(shot.source, shot.receiver, wavelet)))
     first, second, mixed = (run(model, w) for w in (shot.wavelet, other, 2.0 * shot.wavelet - 3.0 * other))
@@ -242,7 +223,7 @@ def test_data_are_linear_in_the_wavelet():
 
 
 def test_positions_that_happen_to_lie_on_nodes():
-    simulator, model, shot = problem((9, 11), free_surface=True, absorber=jf.CPML(width=3))
+    simulator, model, shot = rough_shot((9, 11), free_surface=True, absorber=jf.CPML(width=3))
     source, receiver = np.array([[2.0, 4.0], [5.0, 7.0]]), np.array([[3.0, 8.0], [4.0, 3.0], [8.0, 10.0]])
     shot = placed(shot, simulator.grid.spacing, source, receiver)
 
@@ -263,7 +244,7 @@ def test_positions_that_happen_to_lie_on_nodes():
 
 
 def test_positions_marked_as_on_nodes_are_refused():
-    simulator, model, shot = problem((6, 7), absorber=jf.CPML(width=0))
+    simulator, model, shot = rough_shot((6, 7), absorber=jf.CPML(width=0))
     nodes = [jnp.round(x / jnp.array([10.0, 12.0])) * jnp.array([10.0, 12.0]) for x in (shot.source, shot.receiver)]
     shot = jf.Survey(*nodes, shot.wavelet)
     marked = shot.on_nodes(simulator.grid)

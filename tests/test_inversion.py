@@ -6,33 +6,15 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from helpers import invert_with
+from helpers import assert_same_bits, invert_with
+from small_inversion import SIMULATOR, START
 
 import jaxfwi as jf
 from jaxfwi.inversion import stages
 
-GRID = jf.Grid((16,), 10.0, 2.5e-3, 120)
-SIMULATOR = jf.Simulator(GRID, absorber=jf.CPML(width=3))
-START = jf.Acoustic(vp=jnp.full(16, 2000.0))
-TRUE = jf.Acoustic(vp=2000.0 + 60.0 * jnp.sin(jnp.arange(16.0)))
-
-
-@pytest.fixture(scope="module")
-def shots():
-    """Five shots and their data in the true model, scaled to a misfit of some 1."""
-    survey = jf.Survey.from_arrays(
-        [[10.0], [50.0], [80.0], [110.0], [150.0]], [[0.0], [40.0], [150.0]], 0.01 * jf.ricker(GRID, 12.0)
-    )
-    return survey, jf.simulate(SIMULATOR, TRUE, survey)
-
 
 def run(shots, optimizer, iterations, model=START, **options):
     return list(invert_with(SIMULATOR, model, *shots, optimizer=optimizer, iterations=iterations, **options))
-
-
-def assert_same(a, b):
-    """All leaves of two states are the same, bit for bit."""
-    jax.tree.map(np.testing.assert_array_equal, a, b)
 
 
 class Counting:
@@ -143,7 +125,7 @@ def test_mini_batches_and_going_on(shots):
     )
     assert float(states[2].misfit) == pytest.approx(float(value), rel=1e-12)  # compiled otherwise; measured: 0
     for a, b in zip(states, run(shots, optimizer, 4, **options), strict=True):
-        assert_same(a, b)
+        assert_same_bits(a, b)
     other = run(shots, optimizer, 4, **{**options, "seed": 4})
     assert any(a.misfit != b.misfit for a, b in zip(states, other, strict=True))
     # going on from a state, as it was yielded and as a file would give it back
@@ -151,7 +133,7 @@ def test_mini_batches_and_going_on(shots):
         rest = run(shots, optimizer, 4, resume=loaded, **options)
         assert [s.iteration for s in rest] == [3, 4]
         for a, b in zip(states[2:], rest, strict=True):
-            assert_same(a, b)
+            assert_same_bits(a, b)
     assert count.traces == traces
 
 

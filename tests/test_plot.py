@@ -1,33 +1,20 @@
 import itertools
-import re
 import subprocess
 import sys
 
 import numpy as np
 import pytest
 from matplotlib import pyplot
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
 
+from figures import draw, has_units
 from jaxfwi import models, plot
 
 pytestmark = pytest.mark.filterwarnings("error")
 
 vp = models.marmousi_like((30, 80), 100.0)
 wave = np.random.default_rng(0).normal(size=(30, 80)) * 1e-3
-
-
-def draw(figure):
-    """Draw on the Agg canvas, where a layout or a mathematical text that is wrong shows, as an RGBA array."""
-    canvas = FigureCanvasAgg(figure)
-    canvas.draw()
-    return np.asarray(canvas.buffer_rgba())
-
-
-def has_units(figure):
-    shown = [t for axes in figure.axes for t in (axes.get_xlabel(), axes.get_ylabel()) if t]
-    return all(re.search(r"\(.+\)$", text) for text in shown)
 
 
 def test_model_is_drawn_in_km_with_depth_down_and_cells_on_their_positions():

@@ -11,15 +11,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from helpers import SAME, STRATEGIES, problem_with, relative
-from test_gradients import problem
+from helpers import SAME, STRATEGIES, problem_with, relative, rough_shot, rough_shots, with_memory
 
 import jaxfwi as jf
 from jaxfwi.equations.base import Field, Stage, State
-
-
-def remember(simulator, memory):
-    return dataclasses.replace(simulator, memory=memory)
 
 
 def gradient(simulator, model, shot, observed):
@@ -38,24 +33,13 @@ def summed(simulator, model, survey, observed, **options):
     )
 
 
-def many_shots(shots, shape=(20,), seed=5, **options):
-    """A simulator, a model, a survey of several shots with sources and receivers on nodes, and observed data."""
-    simulator, model, _ = problem(shape, seed=seed, **options)
-    grid, rng = simulator.grid, np.random.default_rng(seed)
-    source = rng.integers(0, grid.shape, (shots, 1, grid.ndim)) * np.asarray(grid.spacing)
-    receiver = rng.integers(0, grid.shape, (shots, 3, grid.ndim)) * np.asarray(grid.spacing)
-    safe = grid.safe_frequency(float(model.vp.min()), simulator.space_order)
-    survey = jf.Survey.from_arrays(source, receiver, jf.ricker(grid, safe / 1.8)).on_nodes(grid)
-    return simulator, model, survey, jnp.asarray(rng.standard_normal((shots, grid.nt, 3, 1)))
-
-
 def test_single_precision():
-    simulator, model, shot = problem((17,), free_surface=True, absorber=jf.CPML(width=3))
+    simulator, model, shot = rough_shot((17,), free_surface=True, absorber=jf.CPML(width=3))
     model, shot = jax.tree.map(lambda x: x.astype(jnp.float32), (model, shot))
     observed = jnp.zeros((simulator.grid.nt, 3, 1), jnp.float32)
-    reference = gradient(remember(simulator, STRATEGIES["full"]), model, shot, observed)
+    reference = gradient(with_memory(simulator, STRATEGIES["full"]), model, shot, observed)
     for name, memory in STRATEGIES.items():
-        ours = gradient(remember(simulator, memory), model, shot, observed)
+        ours = gradient(with_memory(simulator, memory), model, shot, observed)
         for a, b in zip(jax.tree.leaves(ours), jax.tree.leaves(reference), strict=True):
             assert a.dtype == jnp.float32
             # Rounding of 100 steps, 6e-8 each. Measured: 3.0e-6 by positions, 2.0e-6 by the others.
@@ -74,7 +58,7 @@ def test_loops_of_several_steps_a_pass(whole):
     simulator = jf.Simulator(grid, 4, jf.CPML(((3, 2), (0, 3))), differentiate_absorber=whole)
 
     def of(memory, model, shot):
-        return jax.grad(lambda m, s: jf.misfits.l2(remember(simulator, memory)(m, s), observed), (0, 1))(model, shot)
+        return jax.grad(lambda m, s: jf.misfits.l2(with_memory(simulator, memory)(m, s), observed), (0, 1))(model, shot)
 
     def product(memory):
         return jax.jit(lambda m: jax.jvp(lambda m: of(memory, m, shot)[0], (m,), (direction,))[1])(model)
@@ -92,13 +76,13 @@ def test_loops_of_several_steps_a_pass(whole):
 
 @pytest.mark.telling
 def test_the_same_at_each_call():
-    ours, other = many_shots(2, (13,), free_surface=True), many_shots(1, (9,))
+    ours, other = rough_shots(2, (13,), free_surface=True), rough_shots(1, (9,))
     gradients = []
     for memory in STRATEGIES.values():
         simulator, *arguments = ours
-        run = jax.jit(functools.partial(jf.misfit_and_gradient, remember(simulator, memory), jf.misfits.l2))
+        run = jax.jit(functools.partial(jf.misfit_and_gradient, with_memory(simulator, memory), jf.misfits.l2))
         first = run(*arguments)
-        summed(remember(other[0], memory), *other[1:])
+        summed(with_memory(other[0], memory), *other[1:])
         second = run(*arguments)
         assert first[0] == second[0]
         np.testing.assert_array_equal(first[1].vp, second[1].vp)
@@ -108,20 +92,20 @@ def test_the_same_at_each_call():
 
 
 def test_number_of_segments():
-    simulator, model, shot = problem((17,), seed=2, absorber=jf.CPML(width=2))
+    simulator, model, shot = rough_shot((17,), seed=2, absorber=jf.CPML(width=2))
     nt = simulator.grid.nt
     assert nt % 7
     observed = jnp.zeros((nt, 3, 1))
-    reference = gradient(remember(simulator, jf.FullStorage()), model, shot, observed)
+    reference = gradient(with_memory(simulator, jf.FullStorage()), model, shot, observed)
     for segments in (1, 7, nt + 50):
-        ours = gradient(remember(simulator, jf.Checkpointing(segments)), model, shot, observed)
+        ours = gradient(with_memory(simulator, jf.Checkpointing(segments)), model, shot, observed)
         for a, b in zip(jax.tree.leaves(ours), jax.tree.leaves(reference), strict=True):
             # The same steps, compiled otherwise. Measured: 1.4e-14.
             assert relative(a, b) < 1e-12, segments
 
 
 def test_batches_and_single_shots():
-    simulator, model, survey, observed = many_shots(5)
+    simulator, model, survey, observed = rough_shots(5)
     value, total = summed(simulator, model, survey, observed)
     one = jax.jit(lambda m, *shot: jf.Problem(simulator, *shot).misfit_and_gradient(m))
     one_by_one = [one(model, survey[i : i + 1], observed[i : i + 1]) for i in range(5)]
@@ -143,12 +127,12 @@ RINGS = {"float32": (1e-9, 2e-8), "bfloat16": (1e-4, 1.5e-3), "float16": (1e-5, 
 
 
 def test_short_rings():
-    simulator, model, survey, _ = many_shots(1, (15, 14))
+    simulator, model, survey, _ = rough_shots(1, (15, 14))
     shot, observed = survey[0], jnp.zeros((simulator.grid.nt, 3, 1))
 
     def by_model(memory):
         def misfit(vp, wavelet):
-            data = remember(simulator, memory)(jf.Acoustic(vp=vp), dataclasses.replace(shot, wavelet=wavelet))
+            data = with_memory(simulator, memory)(jf.Acoustic(vp=vp), dataclasses.replace(shot, wavelet=wavelet))
             return jf.misfits.l2(data, observed)
 
         run = jax.jit(jax.grad(misfit))
@@ -168,8 +152,8 @@ def test_short_rings():
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16", "int8"])
 def test_short_rings_refuse_second_derivatives(dtype):
-    simulator, model, shot = problem((9,), absorber=jf.CPML(width=1))
-    simulator = remember(simulator, jf.BoundarySaving(dtype))
+    simulator, model, shot = rough_shot((9,), absorber=jf.CPML(width=1))
+    simulator = with_memory(simulator, jf.BoundarySaving(dtype))
     by_model = jax.grad(lambda m: jnp.sum(simulator(m, shot) ** 2))
     message = r"gradients only, not second derivatives: use memory=BoundarySaving\(\)"
     with pytest.raises(ValueError, match=message):
@@ -218,11 +202,11 @@ class Damped(jf.WaveEquation):
 
 
 def test_an_equation_that_loses_energy():
-    simulator, model, shot = problem((17,), absorber=jf.CPML(width=2))
+    simulator, model, shot = rough_shot((17,), absorber=jf.CPML(width=2))
     damped = Damped(vp=model.vp, damping=5.0 + 0.001 * model.vp)
     observed = jnp.zeros((simulator.grid.nt, 3, 1))
     full, checkpoints = (
-        gradient(remember(simulator, memory), damped, shot, observed)
+        gradient(with_memory(simulator, memory), damped, shot, observed)
         for memory in (jf.FullStorage(), jf.Checkpointing())
     )
     assert isinstance(full[0], Damped)

@@ -12,9 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from compiling import compilations
-from helpers import STRATEGIES, dot, problem_with, relative
+from helpers import STRATEGIES, dot, problem_with, relative, rough_shots, with_memory
 from jax.sharding import Mesh, PartitionSpec
-from test_strategies import many_shots, remember
 
 import jaxfwi as jf
 
@@ -41,11 +40,11 @@ class Inputs(NamedTuple):
 
 @pytest.fixture(scope="module")
 def setting():
-    simulator, model, survey, observed = many_shots(3, (13,), free_surface=True, absorber=jf.CPML(width=2))
+    simulator, model, survey, observed = rough_shots(3, (13,), free_surface=True, absorber=jf.CPML(width=2))
     # zero at the ends: the layers, filled with copies of them, are held fixed in derivatives but not in differences
     direction = jf.Acoustic(vp=jnp.pad(jnp.asarray(np.random.default_rng(6).uniform(-1.0, 1.0, 11)), 1))
     models = jax.tree.map(lambda x: jnp.stack([x, 1.02 * x]), model)
-    return remember(simulator, jf.FullStorage()), Inputs(model, models, direction, survey, observed)
+    return with_memory(simulator, jf.FullStorage()), Inputs(model, models, direction, survey, observed)
 
 
 def descend(simulator, v):
@@ -132,7 +131,7 @@ ROUNDING = 1e-12
 @pytest.mark.parametrize("strategy", ["full", "checkpoints", pytest.param("boundary", marks=pytest.mark.telling)])
 def test_every_transformation(setting, expected, strategy):
     simulator, v = setting
-    simulator = remember(simulator, STRATEGIES[strategy])
+    simulator = with_memory(simulator, STRATEGIES[strategy])
     together = jax.jit(lambda v: {name: t(simulator, v) for name, t in TRANSFORMATIONS.items()})(v)
     for name, ours in together.items():
         for a, b in zip(jax.tree.leaves(ours), jax.tree.leaves(expected[name]), strict=True):
@@ -142,7 +141,7 @@ def test_every_transformation(setting, expected, strategy):
 
 def test_outside_of_jit(setting, expected):
     simulator, v = setting
-    simulator = remember(simulator, jf.BoundarySaving())
+    simulator = with_memory(simulator, jf.BoundarySaving())
     plain = jax.grad(loss(simulator))(v.model, *v.first)
     assert relative(plain.vp, expected["grad of checkpoint"]) < ROUNDING
     of_jit = jax.grad(jax.jit(loss(simulator)))(v.model, *v.first)
@@ -177,7 +176,7 @@ def two_directions(shape, seed):
 
 def test_hessian_product(setting):
     full, v = setting
-    boundary = remember(full, jf.BoundarySaving())
+    boundary = with_memory(full, jf.BoundarySaving())
     a, b = two_directions(13, 7)
     exact = product(jf.hessian_product, full, v, 1)(a)
     for batch in (1, 2):
@@ -206,21 +205,21 @@ def test_gauss_newton_product(setting):
     jacobian = jax.jit(jax.jacobian(data))(v.model.vp).reshape(-1, 13)
     weight = jnp.cosh(jax.jit(data)(v.model.vp) - v.observed).ravel()
     exact = jacobian.T @ (weight * (jacobian @ a))
-    ours = product(jf.gauss_newton_product, remember(full, jf.BoundarySaving()), v, 2)
+    ours = product(jf.gauss_newton_product, with_memory(full, jf.BoundarySaving()), v, 2)
     assert relative(ours(a), exact) < ROUNDING  # measured: 1.5e-14
     check_symmetric(ours, a, b)
     assert jnp.vdot(a, ours(a)) > 0.0
     # It needs no derivative of the ring, which may be short here. Measured: 1.9e-3.
-    short = product(jf.gauss_newton_product, remember(full, jf.BoundarySaving("int8")), v, 1)
+    short = product(jf.gauss_newton_product, with_memory(full, jf.BoundarySaving("int8")), v, 1)
     assert relative(short(a), exact) < 6e-3
 
 
 @pytest.mark.slow
 def test_hessian_product_in_two_dimensions():
-    simulator, model, survey, observed = many_shots(3, (9, 11), free_surface=True, absorber=jf.CPML(((0, 3), (1, 4))))
+    simulator, model, survey, observed = rough_shots(3, (9, 11), free_surface=True, absorber=jf.CPML(((0, 3), (1, 4))))
     v = Inputs(model, None, None, survey, observed)
     a, b = two_directions((9, 11), 9)
-    exact = product(jf.hessian_product, remember(simulator, jf.FullStorage()), v, 1)(a)
+    exact = product(jf.hessian_product, with_memory(simulator, jf.FullStorage()), v, 1)(a)
     ours = product(jf.hessian_product, simulator, v, 2)
     assert relative(ours(a), exact) < ROUNDING  # measured: 4.9e-14
     check_symmetric(ours, a, b)
@@ -246,7 +245,7 @@ def in_shard_map(simulator, v, devices, check_vma):
 @pytest.mark.parametrize("strategy", STRATEGIES)
 def test_shard_map(setting, expected, strategy, check_vma):
     simulator, v = setting
-    simulator = remember(simulator, STRATEGIES[strategy])
+    simulator = with_memory(simulator, STRATEGIES[strategy])
     _, gradient = in_shard_map(simulator, v, jax.devices()[:1], check_vma)
     assert relative(gradient.vp, expected["grad of vmap of jit"]) < ROUNDING
 
@@ -255,7 +254,7 @@ def check_two_devices():
     """Three shots on two devices, by `devices` and by hand: what one device gives."""
     devices = jax.devices()
     assert len(devices) == 2
-    simulator, model, survey, observed = many_shots(4, (13,), free_surface=True, absorber=jf.CPML(width=2))
+    simulator, model, survey, observed = rough_shots(4, (13,), free_surface=True, absorber=jf.CPML(width=2))
     four = Inputs(model, None, model, survey, observed)
     three = Inputs(model, None, model, survey[:3], observed[:3])
 
@@ -305,5 +304,5 @@ def test_other_values_compile_nothing(setting):
         run(again, 1.01 * v.model.vp, 2.0)
     assert count() == 0
     with compilations() as count:
-        run(remember(simulator, jf.Checkpointing()), v.model.vp, 1.0)
+        run(with_memory(simulator, jf.Checkpointing()), v.model.vp, 1.0)
     assert count() > 0  # what is counted does count
