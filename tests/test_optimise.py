@@ -1,4 +1,4 @@
-"""What is done to gradients: smoothing, clipping, muting, preconditioning, truncated Gauss-Newton, parameters apart."""
+"""Processing of gradients: smoothing, clipping, muting, preconditioning, truncated Gauss-Newton, parameters apart."""
 
 import jax
 import jax.numpy as jnp
@@ -7,9 +7,10 @@ import optax
 import pytest
 
 import jaxfwi as jf
-from jaxfwi.optimise import added, clamp, mute, precondition, smooth, truncated_gauss_newton
+from jaxfwi.optimise import clip_quantile, mute, precondition, smooth, sum_of, truncated_gauss_newton
 
 SHAPE = (12, 9)
+GRID = jf.Grid(SHAPE, (10.0, 5.0), 1e-3, 10)
 SEA = np.broadcast_to(np.arange(12)[:, None] < np.array([3, 3, 4, 4, 4, 3, 2, 2, 2]), SHAPE)
 
 
@@ -31,50 +32,50 @@ def run(transformation, updates, params=None, **extra):
     return first(updates, updates if params is None else params)
 
 
-@pytest.mark.parametrize("keep", [None, SEA], ids=["all", "rock"])
-@pytest.mark.parametrize("length", [1.5, (0.0, 3.0), (20.0, 1.0)], ids=repr)
-def test_smooths_as_models_smooth(length, keep):
+@pytest.mark.parametrize("mask", [None, ~SEA], ids=["all", "rock"])
+@pytest.mark.parametrize("length", [15.0, (0.0, 15.0), (200.0, 5.0)], ids=repr)
+def test_smooths_as_models_smooth(length, mask):
     for update in (noise(), noise().astype(np.float32)):
-        ours, _ = run(smooth(length, keep), update)
+        ours, _ = run(smooth(GRID, length, mask), update)
         assert ours.dtype == update.dtype
-        theirs = jf.models.smooth(np.asarray(update), length, keep, slowness=False)
+        theirs = jf.models.smooth(np.asarray(update), GRID, length, mask, slowness=False)
         # Sums of 108 terms below 3. Measured: 1e-16, 6e-8.
         np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-14 if ours.dtype == float else 1e-6)
-    constant, _ = run(smooth(length, keep), np.full(SHAPE, 0.7))
+    constant, _ = run(smooth(GRID, length, mask), np.full(SHAPE, 0.7))
     np.testing.assert_allclose(constant, 0.7, rtol=1e-13)  # the same sums divided by each other
 
 
 @pytest.mark.telling
 def test_nothing_comes_from_the_sea():
     update = np.where(SEA, 1e30, noise())
-    ours, _ = run(smooth(2.0, SEA), update)
+    ours, _ = run(smooth(GRID, 20.0, ~SEA), update)
     ours = np.asarray(ours)
     np.testing.assert_array_equal(ours[SEA], 1e30)
     np.testing.assert_array_equal(
-        ours[~SEA], np.asarray(run(smooth(2.0, SEA), np.where(SEA, np.nan, noise()))[0])[~SEA]
+        ours[~SEA], np.asarray(run(smooth(GRID, 20.0, ~SEA), np.where(SEA, np.nan, noise()))[0])[~SEA]
     )
     assert abs(np.asarray(ours)[~SEA]).max() < 3
 
 
 def test_smoothing_of_parameters():
     update = elastic()
-    lengths = jf.Elastic(vp=2.0, vs=(1.0, 3.0), rho=0.0)
-    ours, _ = run(smooth(lengths, jf.Elastic(vp=SEA, vs=SEA, rho=np.False_)), update)
-    for name, length, keep in (("vp", 2.0, SEA), ("vs", (1.0, 3.0), SEA), ("rho", 0.0, None)):
-        theirs = jf.models.smooth(np.asarray(getattr(update, name)), length, keep, slowness=False)
+    lengths = jf.Elastic(vp=20.0, vs=(10.0, 15.0), rho=0.0)
+    ours, _ = run(smooth(GRID, lengths, jf.Elastic(vp=~SEA, vs=~SEA, rho=np.True_)), update)
+    for name, length, mask in (("vp", 20.0, ~SEA), ("vs", (10.0, 15.0), ~SEA), ("rho", 0.0, None)):
+        theirs = jf.models.smooth(np.asarray(getattr(update, name)), GRID, length, mask, slowness=False)
         np.testing.assert_allclose(getattr(ours, name), theirs, rtol=0, atol=1e-14)
 
 
-def test_clamps_at_a_quantile():
+def test_clips_at_a_quantile():
     update = jf.Elastic(vp=np.arange(-50.0, 51.0), vs=1e-20 * np.arange(-50.0, 51.0), rho=np.zeros(101))
-    ours, _ = run(clamp(0.9), update)
+    ours, _ = run(clip_quantile(0.9), update)
     # of the 100 sizes 1, 1, 2, 2, ..., 50, 50 that are not zero; numpy's quantile lies between two of 45 and 46
     limit = np.quantile(np.abs(np.arange(-50.0, 51.0))[np.arange(101) != 50], 0.9)
     assert 45 <= limit <= 46
     np.testing.assert_allclose(ours.vp, np.clip(np.arange(-50.0, 51.0), -limit, limit), rtol=1e-15)
     np.testing.assert_allclose(ours.vs, 1e-20 * ours.vp, rtol=1e-14)  # each parameter by itself
     np.testing.assert_array_equal(ours.rho, 0.0)
-    np.testing.assert_array_equal(run(clamp(1.0), update)[0].vp, update.vp)
+    np.testing.assert_array_equal(run(clip_quantile(1.0), update)[0].vp, update.vp)
 
 
 def test_mutes_at_sources():
@@ -96,7 +97,7 @@ def test_mutes_at_sources():
 def test_preconditioning():
     update, light = elastic(), jf.Elastic(vp=noise(seed=5) ** 2, vs=1e-25 * noise(seed=6) ** 2, rho=np.zeros(SHAPE))
     normal, _ = run(precondition(light, damping=0.1), update)
-    newton, _ = run(precondition(light, damping=0.1, normalize=False), update)
+    newton, _ = run(precondition(light, damping=0.1, normalise=False), update)
     for name in ("vp", "vs"):
         g, d = np.asarray(getattr(update, name)), np.asarray(getattr(light, name))
         np.testing.assert_allclose(getattr(newton, name), g / (d + 0.1 * d.max()), rtol=1e-13)
@@ -107,10 +108,10 @@ def test_preconditioning():
     np.testing.assert_array_equal(newton.rho, 0.0)
 
 
-def test_updates_are_added():
+def test_updates_are_sum_of():
     gradient, model = elastic(), elastic(3)
-    parts = optax.adam(2.0), optax.chain(smooth(2.0), optax.adam(3.0), smooth(2.0)), optax.sgd(0.1)
-    ours = added(*parts)
+    parts = optax.adam(2.0), optax.chain(smooth(GRID, 20.0), optax.adam(3.0), smooth(GRID, 20.0)), optax.sgd(0.1)
+    ours = sum_of(*parts)
     (first, state), states = run(ours, gradient, model), [part.init(model) for part in parts]
     second, _ = ours.update(elastic(9), state, model)
     for updates, given in ((first, gradient), (second, elastic(9))):
@@ -131,7 +132,7 @@ def test_added_updates_get_extra_arguments():
         return updates, state
 
     takes = optax.GradientTransformationExtraArgs(lambda params: optax.EmptyState(), update)
-    ours = added(optax.sgd(1.0), takes)
+    ours = sum_of(optax.sgd(1.0), takes)
     updates, _ = ours.update(MODEL, ours.init(MODEL), MODEL, value=3.0)
     assert seen == [3.0]
     np.testing.assert_array_equal(updates.vp, 0.0)
@@ -141,9 +142,14 @@ def test_parameters_apart():
     """Each transformation under `optax.partition`, which puts masked nodes in the place of the others' parameters."""
     gradient, model = elastic(), elastic(3)
     grid, light = jf.Grid(SHAPE, 10.0, 1e-3, 10), jf.Elastic(*(x**2 for x in jax.tree.leaves(elastic(6))))
-    keep = jf.Elastic(SEA, SEA, SEA)
-    chain = [smooth(jf.Elastic(1.0, 2.0, 3.0), keep), clamp(0.9), mute(grid, [[50.0, 20.0]], 30.0), precondition(light)]
-    fast, slow = optax.chain(*chain, optax.sgd(10.0)), optax.chain(smooth(2.0, SEA), precondition(light))
+    mask = jf.Elastic(~SEA, ~SEA, ~SEA)
+    chain = [
+        smooth(grid, jf.Elastic(10.0, 20.0, 30.0), mask),
+        clip_quantile(0.9),
+        mute(grid, [[50.0, 20.0]], 30.0),
+        precondition(light),
+    ]
+    fast, slow = optax.chain(*chain, optax.sgd(10.0)), optax.chain(smooth(grid, 20.0, ~SEA), precondition(light))
     optimizer = optax.partition(
         {"fast": fast, "slow": slow, "frozen": optax.set_to_zero(), "none": fast},
         jf.Elastic(vp="fast", vs="slow", rho="frozen"),
@@ -324,30 +330,45 @@ LINE = jf.Grid(9, 10.0, 1e-3, 10)
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (added, r"added\(\) needs one transformation or more"),
-        (lambda: smooth(-1.0), r"length must be zero or more, in cells, got -1\.0"),
-        (lambda: smooth((1.0, 2.0)).init(MODEL), r"length must be .* \(9,\), got \(1\.0, 2\.0\)"),
-        (lambda: smooth(jf.Elastic(1.0, 1.0, 1.0)).init(MODEL), r"length must be one for all parameters or like the"),
-        (lambda: smooth(1.0, np.ones(9)).init(MODEL), r"keep must be boolean .* \(9,\), got float64 \(9,\)"),
-        (lambda: smooth(1.0, np.ones(8, bool)).init(MODEL), r"keep must be boolean .* \(9,\), got bool \(8,\)"),
-        (lambda: clamp(0.0), r"quantile must lie above 0 and be at most 1, got 0\.0"),
+        (sum_of, r"sum_of\(\) needs one transformation or more"),
+        (lambda: smooth(20.0, ~SEA), r"grid must be a jaxfwi\.Grid, .* got 20\.0: pass the grid of your simulator"),
+        (lambda: smooth(LINE, -1.0), r"length must be zero or more metres, got -1\.0"),
+        (lambda: smooth(LINE, (1.0, 2.0)).init(MODEL), r"length must be .* one per axis, 1 in all, got \(1\.0, 2\.0\)"),
+        (
+            lambda: smooth(LINE, jf.Elastic(1.0, 1.0, 1.0)).init(MODEL),
+            r"length must be one for all parameters or like the model, Acoustic",
+        ),
+        (
+            lambda: smooth(LINE, 1.0, np.full(9, 2.0)).init(MODEL),
+            r"mask must have the model's shape \(9,\) and be True \(or 1\) where cells may change.* got float64",
+        ),
+        (
+            lambda: smooth(LINE, 1.0, np.ones(8, bool)).init(MODEL),
+            r"mask must have .* \(9,\).* got bool of shape \(8,\)",
+        ),
+        (
+            lambda: smooth(GRID, 1.0).init(MODEL),
+            r"the model has shape \(9,\), the grid \(12, 9\): pass the grid it lies on",
+        ),
+        (lambda: clip_quantile(0.0), r"quantile must lie above 0 and be at most 1, got 0\.0"),
+        (lambda: mute(10.0, [[10.0]], 5.0), r"grid must be a jaxfwi\.Grid, .* got 10\.0"),
         (lambda: mute(LINE, [[10.0]], 0.0), r"radius must be a positive number of metres, got 0\.0"),
         (
             lambda: mute(LINE, [[10.0, 20.0]], 5.0),
             r"positions must be finite metres \(\.\.\., 1\).* got shape \(1, 2\)",
         ),
-        (lambda: mute(LINE, [[10.0]], 5.0).init(jnp.ones(8)), r"shape \(8,\), but is muted on a grid of shape \(9,\)"),
+        (lambda: mute(LINE, [[10.0]], 5.0).init(jnp.ones(8)), r"the model has shape \(8,\), the grid \(9,\): pass the"),
         (lambda: precondition(MODEL, 0.0), r"damping must be a positive number, got 0\.0"),
         (lambda: precondition(jf.Acoustic(vp=-jnp.ones(9))), r"diagonal must be finite and nowhere below 0"),
-        (lambda: precondition(jnp.ones(8)).init(MODEL), r"diagonal must be of the model's shape \(9,\), got \(8,\)"),
+        (lambda: precondition(jnp.ones(8)).init(MODEL), r"diagonal must be of the model's shape \(9,\) or a"),
         (lambda: truncated_gauss_newton(0), r"iterations must be a whole number of at least 1, got 0"),
         (lambda: truncated_gauss_newton(tolerance=1.0), r"tolerance must lie from 0 to below 1, got 1\.0"),
         (lambda: truncated_gauss_newton(damping=-1.0), r"damping must be a number, 0 or more.* got -1\.0"),
         (lambda: truncated_gauss_newton(diagonal=MODEL.vp.at[0].set(jnp.nan)), r"diagonal must be finite"),
         (lambda: run(truncated_gauss_newton(), MODEL), r"needs the extra argument gauss_newton_fn.*jaxfwi\.invert"),
     ],
-    ids=range(18),
+    ids=range(21),
 )
-def test_mistakes_are_told(make, message):
+def test_mistakes(make, message):
     with pytest.raises(ValueError, match=message):
         make()
