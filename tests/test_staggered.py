@@ -227,10 +227,10 @@ def states(simulator, model, seed):
             u = np.moveaxis(u, 0, axis)
         waves[name] = jnp.pad(jnp.asarray(u), frame.margins)
     inside = tuple(slice(near, -far) for near, far in frame.margins)
-    state = State(waves, equation.initial(jnp.zeros(frame.shape), frame.derivative).memory)
+    state = State(waves, equation.initial(jnp.zeros(frame.shape), frame.derivative).layer)
 
     def stage(i):
-        forward = equation.stages(ndim, simulator.space_order)[i].forward
+        forward = equation.substeps(ndim, simulator.space_order)[i].forward
         return jax.jit(lambda s: forward(coefficients, s, frame.derivative, Silent()))
 
     return state, inside, stage(0), stage(1)

@@ -14,7 +14,7 @@ import pytest
 from helpers import SAME, STRATEGIES, problem_with, relative, rough_shot, rough_shots, with_memory
 
 import jaxfwi as jf
-from jaxfwi.equations.base import Field, Stage, State
+from jaxfwi.equations.base import Field, State, SubStep
 
 
 def gradient(simulator, model, shot, observed):
@@ -188,17 +188,17 @@ class Damped(jf.WaveEquation):
         return State({"u": zeros, "u_before": zeros}, {"u": derivative.layer_at_rest(zeros)})
 
     @classmethod
-    def stages(cls, ndim, space_order):
-        return (Stage(cls.step, None, (), ("u",)),)
+    def substeps(cls, ndim, space_order):
+        return (SubStep(cls.step, None, (), ("u",)),)
 
     @staticmethod
     def step(coefficients, state, derivative, source):
         loss, u, u_before = coefficients["loss"], state.waves["u"], state.waves["u_before"]
         scale = coefficients["scale"] / (1.0 + loss)
-        u_next, u, memory = derivative.add_laplacian(
-            lambda u: (2.0 * u - (1.0 - loss) * u_before) / (1.0 + loss), scale, u, state.memory["u"]
+        u_next, u, layer = derivative.add_laplacian(
+            lambda u: (2.0 * u - (1.0 - loss) * u_before) / (1.0 + loss), scale, u, state.layer["u"]
         )
-        return State({"u": source.add("u", u_next, scale), "u_before": u}, {"u": memory})
+        return State({"u": source.add("u", u_next, scale), "u_before": u}, {"u": layer})
 
 
 def test_an_equation_that_loses_energy():

@@ -5,7 +5,7 @@ from typing import Any, ClassVar
 import numpy as np
 from jax import Array
 
-from jaxfwi.equations.base import Field, Ring, Stage, State, WaveEquation
+from jaxfwi.equations.base import Field, Ring, Source, State, SubStep, WaveEquation
 from jaxfwi.grid.derivative import Derivative
 
 __all__ = ["Acoustic"]
@@ -41,7 +41,7 @@ class Acoustic(WaveEquation):
         return {"scale": (self.vp * dt) ** 2}
 
     def check(self) -> None:
-        vp = np.asarray(self.vp)  # numpy: under jit jax.numpy would trace what is known
+        vp = np.asarray(self.vp)  # numpy: under jit jax.numpy would trace concrete values too
         if not np.isfinite(vp).all():
             raise ValueError("Acoustic vp has values that are not finite: look for NaN in the model.")
         if not (vp > 0).all():
@@ -56,20 +56,20 @@ class Acoustic(WaveEquation):
         return State({"u": zeros, "u_before": zeros}, {"u": derivative.layer_at_rest(zeros)})
 
     @classmethod
-    def stages(cls, ndim: int, space_order: int) -> tuple[Stage, ...]:
+    def substeps(cls, ndim: int, space_order: int) -> tuple[SubStep, ...]:
         reach = space_order // 2
         ring = tuple(Ring("u_before", axis, reach, reach) for axis in range(ndim))
-        return (Stage(_step, _step_back, ring, memory=("u",)),)
+        return (SubStep(_step, _step_back, ring, layer=("u",)),)
 
 
-def _step(coefficients: dict[str, Array], state: State, derivative: Derivative, source: Any) -> State:
+def _step(coefficients: dict[str, Array], state: State, derivative: Derivative, source: Source) -> State:
     u, u_before, scale = state.waves["u"], state.waves["u_before"], coefficients["scale"]
-    u_next, u, memory = derivative.add_laplacian(lambda u: 2 * u - u_before, scale, u, state.memory["u"])
-    return State({"u": source.add("u", u_next, scale), "u_before": u}, {"u": memory})
+    u_next, u, layer = derivative.add_laplacian(lambda u: 2 * u - u_before, scale, u, state.layer["u"])
+    return State({"u": source.add("u", u_next, scale), "u_before": u}, {"u": layer})
 
 
-def _step_back(coefficients: dict[str, Array], state: State, derivative: Derivative, source: Any) -> State:
-    # the scheme reads the same in both directions of time
-    turned = State({"u": state.waves["u_before"], "u_before": state.waves["u"]}, {"u": ()})
-    back = _step(coefficients, turned, derivative, source).waves
+def _step_back(coefficients: dict[str, Array], state: State, derivative: Derivative, source: Source) -> State:
+    # the scheme is the same in both directions of time
+    swapped = State({"u": state.waves["u_before"], "u_before": state.waves["u"]}, {"u": ()})
+    back = _step(coefficients, swapped, derivative, source).waves
     return State({"u": back["u_before"], "u_before": back["u"]}, {})

@@ -1,9 +1,9 @@
-"""What a wave equation must say; the engine does the rest."""
+"""The parts of a wave equation: what an author of one writes, for the engine to do the rest."""
 
 import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple, Protocol
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -12,19 +12,24 @@ from jax import Array
 from jaxfwi._checks import concrete_values
 from jaxfwi.grid.derivative import Derivative
 
-__all__ = ["Field", "Ring", "Stage", "State", "WaveEquation"]
+__all__ = ["Field", "Ring", "Source", "State", "SubStep", "WaveEquation"]
 
 
 class State(NamedTuple):
-    """Wavefields by name, arrays of the padded grid's shape, and the absorber's memory variables by any name."""
+    """The state of a simulation at one time.
+
+    Attributes:
+        waves: wavefields by name, arrays of the padded grid's shape.
+        layer: memory variables of the absorbing layer, by names of the equation's choice.
+    """
 
     waves: dict[str, Array]
-    memory: dict[str, Any]
+    layer: dict[str, Any]
 
 
 @dataclass(frozen=True)
 class Field:
-    """Where the values of a wavefield lie.
+    """Where the values of a wavefield lie, in space and in time.
 
     Args:
         half: per axis, whether its values lie half-way between nodes.
@@ -40,7 +45,13 @@ class Field:
 
 
 class Ring(NamedTuple):
-    """Cells of a wavefield next to the model along an axis, near side and far, that going backwards must be told."""
+    """Cells of a wavefield just outside the model, which are recorded for the step backwards.
+
+    Attributes:
+        name: of the wavefield.
+        axis: along which the cells lie next to the model.
+        near, far: how many, on either side.
+    """
 
     name: str
     axis: int
@@ -48,41 +59,61 @@ class Ring(NamedTuple):
     far: int
 
 
+class Source(Protocol):
+    """The sources at one time step. The engine passes one to each sub-step."""
+
+    @property
+    def dt(self) -> float:
+        """The time step in seconds."""
+        ...
+
+    def add(self, name: str, field: Array, scale: Array | float) -> Array:
+        """`field` plus ``scale`` times the source at its nodes, if sources drive the field of this name."""
+        ...
+
+    def remove(self, name: str, field: Array, scale: Array | float) -> Array:
+        """The opposite of `add`, for a step backwards."""
+        ...
+
+
+Advance = Callable[[Any, State, Derivative, Source], State]
+
+
 @dataclass(frozen=True)
-class Stage:
+class SubStep:
     """A part of a time step, forwards and backwards: functions of (coefficients, state, derivative, source).
 
     Args:
-        forward: the state after the stage; linear in the state.
-        backward: the state before it, with undamped derivatives; None if the equation loses energy.
-        ring: what of the state before it must be recorded for going backwards.
-        memory: names of the memory variables that `forward` reads.
+        forward: returns the state after it; linear in the state.
+        backward: returns the state before it, using undamped derivatives; None if the equation loses energy.
+        ring: cells of the state before it that must be recorded for going backwards.
+        layer: names of the layer's memory variables that `forward` reads.
     """
 
-    forward: Callable[[Any, State, Derivative, Any], State]
-    backward: Callable[[Any, State, Derivative, Any], State] | None
+    forward: Advance
+    backward: Advance | None
     ring: tuple[Ring, ...]
-    memory: tuple[str, ...]
+    layer: tuple[str, ...]
 
 
 class WaveEquation(eqx.Module):
     """A wave equation together with its parameters, whose leaves are arrays of the grid's shape.
 
-    The same type holds whatever is shaped like the model: gradients, masks, bounds, learning rates. So nothing is
-    checked at construction; a simulation checks what it is given.
+    Everything shaped like the model has the same type: gradients, masks, bounds, learning rates. So nothing is checked
+    at construction; a simulation checks its model.
 
-    An equation states its time step, in one stage or several, and if it loses no energy the same backwards. It writes
-    no adjoint: the engine differentiates the stages.
+    An equation writes its time step, as one sub-step or several, and if it loses no energy the same backwards. It
+    writes no adjoint: the engine differentiates the sub-steps.
     """
 
     default_fields: ClassVar[tuple[str, ...]]  # driven and recorded unless the user says otherwise
     staggered: ClassVar[bool] = False  # whether its stencils are the staggered ones
-    time_levels: ClassVar[int] = 1  # of each field that a step leads from one place in the state to another
-    subtracted: ClassVar[tuple[str, ...]] = ()  # fields that a step only subtracts; told, gradients are faster
+    time_levels: ClassVar[int] = 1  # arrays of a field that a step rotates, as u becomes u_before
+    subtracted: ClassVar[tuple[str, ...]] = ()  # fields that a step only subtracts: naming them makes gradients faster
 
     def __repr__(self) -> str:
-        there = (f.name for f in dataclasses.fields(self) if hasattr(self, f.name))
-        return f"{type(self).__name__}({', '.join(f'{name}={_in_short(getattr(self, name))}' for name in there)})"
+        present = (f.name for f in dataclasses.fields(self) if hasattr(self, f.name))
+        return f"{type(self).__name__}({', '.join(f'{name}={_in_short(getattr(self, name))}' for name in present)})"
 
     @classmethod
     def fields(cls, ndim: int) -> dict[str, Field]:
@@ -91,26 +122,25 @@ class WaveEquation(eqx.Module):
 
     @classmethod
     def driven(cls, ndim: int) -> dict[str, dict[str, float]]:
-        """What sources of a name drive: fields, each with a factor."""
+        """By each name that a source may have, the fields that it drives, each with a factor."""
         return {name: {name: 1.0} for name in cls.fields(ndim)}
 
     @classmethod
     def recorded(cls, ndim: int) -> dict[str, dict[str, float]]:
-        """What receivers of a name record: a sum of fields, each with a factor."""
+        """By each name that a receiver may have, the fields whose sum it records, each with a factor."""
         return {name: {name: 1.0} for name in cls.fields(ndim)}
 
     def coefficients(self, dt: float, free_surface: bool) -> dict[str, Array]:
-        """What the stages multiply by, computed once a shot: arrays of the parameters' shape, that of the padded grid
-        without its margin.
+        """Arrays that the sub-steps multiply by, computed once a shot from parameters on the padded grid.
 
-        In the margin, which the engine adds, they are zero, and so fields stay zero: stages multiply by coefficients,
-        and never divide by one.
+        They have the parameters' shape, without a margin. The engine adds a margin of zeros, which keeps the fields
+        zero there: sub-steps multiply derivatives by coefficients, and never divide by one.
         """
         raise NotImplementedError
 
     @classmethod
     def halves(cls, ndim: int) -> dict[str, tuple[bool, ...]]:
-        """Per coefficient and axis, whether its values lie half-way between nodes; those left out lie on nodes."""
+        """By coefficient, whether its values lie half-way between nodes, per axis; those left out lie on nodes."""
         return {}
 
     def check(self) -> None:
@@ -127,23 +157,23 @@ class WaveEquation(eqx.Module):
         raise NotImplementedError
 
     @classmethod
-    def stages(cls, ndim: int, space_order: int) -> tuple[Stage, ...]:
-        """The stages of a time step, in their order."""
+    def substeps(cls, ndim: int, space_order: int) -> tuple[SubStep, ...]:
+        """The sub-steps of a time step, in their order."""
         raise NotImplementedError
 
     @classmethod
     def reversible(cls, ndim: int, space_order: int) -> bool:
-        """Whether all its stages can be run backwards."""
-        return all(stage.backward is not None for stage in cls.stages(ndim, space_order))
+        """Whether all its sub-steps can be run backwards."""
+        return all(substep.backward is not None for substep in cls.substeps(ndim, space_order))
 
     @classmethod
     def row_volumes(cls, space_order: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
-        """Volumes of the first rows under a free surface, on nodes and half-way, as parts of a cell's; 1 further on."""
+        """Volumes of the first rows under a free surface, on nodes and half-way, as fractions of a cell; 1 below."""
         return (), ()
 
 
 def _in_short(value: Any) -> str:
-    """An array's type and shape, and where its values are at hand their range; of anything else what equinox shows."""
+    """An array's type and shape, and the range of its values if they are concrete; equinox's text for anything else."""
     text = eqx.tree_pformat(value)
     values = concrete_values(value)
     if values is None or not values.size or not jnp.issubdtype(values.dtype, jnp.floating):

@@ -30,19 +30,19 @@ class Elastic(Staggered):
     1425-1436): normal stresses lie on nodes, each velocity half-way along its axis, each shear stress half-way along
     both of its axes. The density half-way is the arithmetic mean of its nodes, the shear modulus the harmonic mean of
     its four, so that water (``vs = 0``) can lie beside rock (Moczo et al. 2002, Bulletin of the Seismological Society
-    of America 92, 3042-3066). At a free surface the traction is zero (`jaxfwi.surface`).
+    of America 92, 3042-3066). At a free surface the traction is zero (`jaxfwi.grid.surface`).
 
     In the absorbing layer waves lose in all directions a twentieth of what the layer takes across it (after
     Meza-Fajardo & Papageorgiou 2008, Bulletin of the Seismological Society of America 98, 1811-1836): soft ground over
-    hard guides waves that would grow in a plain C-PML. It costs reflections of some 0.6 % in amplitude.
+    hard ground guides waves that would grow in a plain C-PML. It costs reflections of some 0.6 % in amplitude.
 
     Receivers: velocities ``"vz"``, ``"vx"`` (2D and 3D), ``"vy"`` (3D) in m/s, stresses ``"szz"``, ``"sxx"``, ``"sxz"``
     (and ``"syy"``, ``"syz"``, ``"sxy"``) in Pa, and ``"p"``, minus the mean of the normal stresses. Sources: driving a
-    velocity is a body force w(t) in N along its axis; driving a stress adds w(t) to its rate, so that a moment tensor
-    M(t) is driven by minus its rate, each component its stress (a survey's wavelet can have one for each); and
-    ``"explosion"`` is that of an isotropic moment of rate w(t) in N m/s. In 2D and 1D all are per metre of the axes
-    that are left out. In a homogeneous medium in 3D an explosion gives a radial velocity of ``(w'/(vp r) + w/r^2)(t -
-    r/vp) / (4 pi rho vp^2)``.
+    velocity is a body force w(t) in N along its axis. Driving a stress adds w(t) to its rate: for a moment tensor M(t)
+    drive each stress by minus the rate of its component (a survey's wavelet can have one for each). An ``"explosion"``
+    is an isotropic moment of rate w(t) in N m/s. In 2D and 1D all are per metre of the axes that are left out. In a
+    homogeneous medium in 3D an explosion gives a radial velocity of ``(w'/(vp r) + w/r^2)(t - r/vp) / (4 pi rho
+    vp^2)``.
 
     Args:
         vp, vs: velocities of P and S waves in m/s, arrays of the grid's shape; vs is 0 in water.
@@ -88,14 +88,11 @@ class Elastic(Staggered):
         names = axis_names(ndim)
         velocities = {f"v{a}": Field(half_way(ndim, i), driven_at=0.5, odd=False) for i, a in enumerate(names)}
         normal = {
-            # sxx and syy do not vanish at a free surface
-            f"s{a}{a}": Field(half_way(ndim), recorded_at=-0.5, odd=a == "z")
+            f"s{a}{a}": Field(half_way(ndim), recorded_at=-0.5, odd=a == "z")  # sxx and syy do not vanish at a surface
             for a in names
         }
-        shear = {
-            # nor does sxy, which is no part of the traction there
-            _shear(names, i, j): Field(half_way(ndim, i, j), recorded_at=-0.5, odd=i == 0)
-            for i, j in _pairs(ndim)
+        shear = {  # of these sxy, which is not part of the traction, does not vanish either
+            _shear(names, i, j): Field(half_way(ndim, i, j), recorded_at=-0.5, odd=i == 0) for i, j in _pairs(ndim)
         }
         return {**velocities, **normal, **shear}
 
@@ -172,11 +169,11 @@ def _shear(names: str, i: int, j: int) -> str:
 
 
 def _harmonic_mean(mu: Array, i: int, j: int) -> Array:
-    """Of the four nodes around each point half-way along both axes; zero beside water."""
+    """The mean over the four nodes around each point half-way along both axes; zero beside water."""
     solid = mu > 0
-    flexible = 1.0 / jnp.where(solid, mu, 1.0)
-    share = solid.astype(mu.dtype)
+    compliance = 1.0 / jnp.where(solid, mu, 1.0)
+    fraction_solid = solid.astype(mu.dtype)
     for axis in (i, j):
-        flexible, share = next_node_mean(flexible, axis), next_node_mean(share, axis)
-    mean = jnp.where(share == 1.0, 1.0 / flexible, 0.0)
+        compliance, fraction_solid = next_node_mean(compliance, axis), next_node_mean(fraction_solid, axis)
+    mean = jnp.where(fraction_solid == 1.0, 1.0 / compliance, 0.0)
     return closed(mean, half_way(mu.ndim, i, j))

@@ -173,7 +173,7 @@ class _Rebuild:
             samples, state = before_it_moves(p.samples(places, state), state)
             source = p.source(places, inputs, wavelet)
             kept = []
-            for stage in p.stages:
+            for stage in p.substeps:
                 record, state = before_it_moves(p.window.ring(stage, state), state)
                 kept.append(ring.pack(record, self.strategy.dtype, self.strategy.host))
                 state = stage.forward(inputs.coefficients, state, p.frame.derivative, source)
@@ -198,11 +198,11 @@ class _Rebuild:
         p, window = self.propagation, self.propagation.window
         near = window.crop_inputs(places, inputs)
         at_rest = p.initial(inputs)
-        stages = [(stage, window.ring(stage, at_rest)) for stage in p.stages]
+        stages = [(stage, window.ring(stage, at_rest)) for stage in p.substeps]
 
         def turned(adjoint):
             # a step hands the cotangent of what it subtracts on with the other sign: kept so, it costs no pass
-            return State({n: -x if n in p.equation.subtracted else x for n, x in adjoint.waves.items()}, adjoint.memory)
+            return State({n: -x if n in p.equation.subtracted else x for n, x in adjoint.waves.items()}, adjoint.layer)
 
         def step(carry, xs):
             state, adjoint, coefficients, source, receiver = carry

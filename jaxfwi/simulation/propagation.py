@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from jaxfwi.equations.base import Ring, Stage, State, WaveEquation
+from jaxfwi.equations.base import Ring, State, SubStep, WaveEquation
 from jaxfwi.grid.derivative import Derivative
 from jaxfwi.grid.frame import Frame, Region, margins
 from jaxfwi.grid.linear import varying_zero
@@ -78,9 +78,9 @@ class Propagation:
     differentiate_absorber: bool
 
     @property
-    def stages(self) -> tuple[Stage, ...]:
+    def substeps(self) -> tuple[SubStep, ...]:
         """The parts of a time step."""
-        return self.equation.stages(self.frame.grid.ndim, self.frame.order)
+        return self.equation.substeps(self.frame.grid.ndim, self.frame.order)
 
     def initial(self, inputs: Inputs) -> State:
         """The state at rest."""
@@ -111,7 +111,7 @@ class Propagation:
     def step(self, places: Places, inputs: Inputs, state: State, wavelet: tuple[Array, ...]) -> State:
         """The state one step later, on the padded grid."""
         source = self.source(places, inputs, wavelet)
-        for stage in self.stages:
+        for stage in self.substeps:
             state = stage.forward(inputs.coefficients, state, self.frame.derivative, source)
         return state
 
@@ -228,7 +228,7 @@ class Window:
         d = self.propagation.frame.derivative
         return Derivative(d.spacing, d.order, d.free_surface, split=d.split)
 
-    def rings(self, stage: Stage) -> list[Ring]:
+    def rings(self, stage: SubStep) -> list[Ring]:
         """The rings of a stage; if the window is whole, all sides of every field that has one."""
         if not self.whole:
             return list(stage.ring)
@@ -281,7 +281,7 @@ class Window:
         """Cotangents of the waves on the window. In its ring they meet a step that is wrong there: `uncrop` drops what
         comes of it.
         """
-        return State({name: self._wide(x) for name, x in state.waves.items()}, state.memory if self.whole else {})
+        return State({name: self._wide(x) for name, x in state.waves.items()}, state.layer if self.whole else {})
 
     def _wide(self, padded: Array) -> Array:
         """The window's cells and its margin's; zeros where this reaches beyond the padded grid."""
@@ -291,7 +291,7 @@ class Window:
 
     def known(self, state: State) -> State:
         """What is known of a state: the waves on the window, zero in its margin."""
-        return State(self._on_window(state.waves), state.memory if self.whole else {})
+        return State(self._on_window(state.waves), state.layer if self.whole else {})
 
     def _on_window(self, padded: dict[str, Array]) -> dict[str, Array]:
         return {name: jnp.pad(x[self.inside], self.margins) for name, x in padded.items()}
@@ -319,7 +319,7 @@ class Window:
             out[name] = jnp.zeros_like(x).at[owned].set(cropped[name][inner])
         return out
 
-    def ring(self, stage: Stage, state: State) -> Array:
+    def ring(self, stage: SubStep, state: State) -> Array:
         """What must be recorded of a state on the padded grid before a stage, as one vector."""
         pads = self.propagation.frame.pads
         pieces = [
@@ -328,11 +328,11 @@ class Window:
             for far, region in self.regions(ring, pads)
         ]
         if self.whole:
-            pieces += jax.tree.leaves({name: state.memory[name] for name in stage.memory})
+            pieces += jax.tree.leaves({name: state.layer[name] for name in stage.layer})
         dtype = jax.tree.leaves(state.waves)[0].dtype
         return jnp.concatenate([jnp.zeros(0, dtype), *(piece.ravel() for piece in pieces)])
 
-    def fill(self, stage: Stage, state: State, record: Array) -> State:
+    def fill(self, stage: SubStep, state: State, record: Array) -> State:
         """A state that has been run backwards through a stage, with its ring put in from the record."""
         taken = 0
 
@@ -348,29 +348,29 @@ class Window:
                 rebuilt = slice_at(waves[ring.name], start, shape)
                 piece = self.on_its_block(ring, far, take(shape), rebuilt)
                 waves[ring.name] = set_at(waves[ring.name], start, piece)
-        memory = dict(state.memory)
+        memory = dict(state.layer)
         if self.whole:
             frame = self.propagation.frame
             rest = jax.eval_shape(
                 lambda: self.propagation.equation.initial(jnp.zeros(frame.shape, record.dtype), frame.derivative)
-            ).memory
-            memory |= jax.tree.map(lambda x: take(x.shape), {name: rest[name] for name in stage.memory})
+            ).layer
+            memory |= jax.tree.map(lambda x: take(x.shape), {name: rest[name] for name in stage.layer})
         return State(waves, memory)
 
-    def backward(self, stage: Stage, near: Near, state: State, wavelet: tuple[Array, ...]) -> State:
+    def backward(self, stage: SubStep, near: Near, state: State, wavelet: tuple[Array, ...]) -> State:
         """The state before a stage; its ring is yet to be filled."""
         assert stage.backward is not None
         source = self.propagation.emitting(near.source, wavelet)
         before = stage.backward(near.coefficients, State(state.waves, {}), self.derivative, source)
-        return State(before.waves, state.memory)
+        return State(before.waves, state.layer)
 
-    def forward(self, stage: Stage, near: Near, state: State, wavelet: tuple[Array, ...]) -> Callable[..., State]:
+    def forward(self, stage: SubStep, near: Near, state: State, wavelet: tuple[Array, ...]) -> Callable[..., State]:
         """The state after a stage as a function of the coefficients; right in the model only, unless the window is
         whole.
         """
         derivative = self.propagation.frame.derivative if self.whole else self.derivative
-        rest = {} if self.whole else {name: () for name in stage.memory}
-        state = State(state.waves, state.memory | rest)
+        rest = {} if self.whole else {name: () for name in stage.layer}
+        state = State(state.waves, state.layer | rest)
         source = self.propagation.emitting(near.source, wavelet)
 
         def after(coefficients):
