@@ -15,6 +15,7 @@ __all__ = [
     "chosen_fields",
     "concrete_values",
     "field_names",
+    "in_metres",
     "is_concrete",
     "is_number",
     "positive_number",
@@ -129,6 +130,15 @@ def positive_number(name: str, value: Any, what: str = "number") -> float:
     if not is_number(value) or not 0 < value < np.inf:
         raise ValueError(f"{name} must be a positive {what}, got {value!r}.")
     return float(value)
+
+
+def in_metres(point: Iterable[float]) -> str:
+    """A position as messages show it.
+
+    >>> in_metres([20.0, 112.5])
+    '(20, 112.5) m'
+    """
+    return f"({', '.join(f'{x:g}' for x in point)}) m"
 
 
 def set_fields(frozen: Any, **values: Any) -> None:

@@ -66,14 +66,14 @@ def test_data_of_a_super_shot_are_the_coded_data_of_its_shots(make, encoding):
 
 
 def test_codes():
-    signs, delays = DELAYED.codes(jax.random.key(0), 1000, 0.0025)
+    signs, delays = DELAYED.codes(jax.random.key(0), 1000, GRID)
     assert set(signs.tolist()) == {-1, 1}
     assert abs(int(signs.sum())) < 4 * 1000**0.5  # four standard deviations
     assert set(delays.tolist()) == set(range(9))  # 0.02 s are 8 steps, and both ends can be drawn
-    for a, b in zip((signs, delays), DELAYED.codes(jax.random.key(0), 1000, 0.0025), strict=True):
+    for a, b in zip((signs, delays), DELAYED.codes(jax.random.key(0), 1000, GRID), strict=True):
         np.testing.assert_array_equal(a, b)
-    assert (DELAYED.codes(jax.random.key(1), 1000, 0.0025)[0] != signs).any()
-    signs, delays = jf.Encoding(polarity=False).codes(jax.random.key(0), 7, 0.0025)
+    assert (DELAYED.codes(jax.random.key(1), 1000, GRID)[0] != signs).any()
+    signs, delays = jf.Encoding(polarity=False).codes(jax.random.key(0), 7, GRID)
     assert (signs.tolist(), delays.tolist()) == ([1] * 7, [0] * 7)
 
 

@@ -533,7 +533,7 @@ TOLD = {
         r"the gather of shot 1 must be .* as many samples and components as the first, got shape \(8, 2, 1\)",
     ),
     "axes of a gather": (lambda: of_counts([2]).pad([np.zeros((9, 2))]), r"the gather of shot 0 .* got shape \(9, 2\)"),
-    "waste": (lambda: ragged()[0].buckets(1.0), r"waste must be a share from 0 to below 1, got 1\.0"),
+    "waste": (lambda: ragged()[0].buckets(1.0), r"waste must be a fraction from 0 to below 1, got 1\.0"),
     "negative waste": (lambda: ragged()[0].buckets(-0.1), r"waste must be .* got -0\.1"),
 }
 

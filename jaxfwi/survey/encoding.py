@@ -8,7 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from jaxfwi._checks import as_integer, is_concrete
+from jaxfwi._checks import as_integer, check_grid, is_concrete, is_number, set_fields
+from jaxfwi.grid.grid import Grid
 from jaxfwi.survey.survey import Survey
 
 __all__ = ["Encoding"]
@@ -16,34 +17,35 @@ __all__ = ["Encoding"]
 
 @dataclass(frozen=True)
 class Encoding:
-    """Shots summed to a super-shot: all their sources fire in one simulation, each with a random code (Krebs et al.
-    2009, Geophysics 74, WCC177-WCC188).
+    """Sums shots to a super-shot: all their sources fire in one simulation, each with a random code (Krebs et al. 2009,
+    Geophysics 74, WCC177-WCC188).
 
-    A code multiplies by a random sign, or delays, or both: a linear map of wavelets and observed data alike, so that
-    the super-shot's observed data are what its sources would have given. One simulation then serves many shots. Its
-    gradient holds cross-talk between them, which new codes in every iteration average out: over random signs its
-    expectation is the gradient of the single shots, for `misfits.l2`.
+    A code multiplies by a random sign, or delays, or both. This is the same linear map of wavelets and of observed
+    data, so that the observed data of the super-shot are those that its sources would have given. One simulation then
+    serves many shots. Its gradient contains cross-talk between them, which new codes in every iteration average out:
+    over random signs its expectation is the gradient of the single shots, for `misfits.l2`.
 
     All shots must share one spread of receivers.
 
     Args:
-        polarity: whether to draw signs.
+        polarity: whether to draw random signs.
         longest_delay: delays are drawn from 0 to this many seconds, in whole time steps; what they push beyond the end
-            of the record is cut off, of wavelets and data alike. Nothing by default.
-        realisations: super-shots an iteration of an inversion, of new shots and with new codes each, whose misfits are
-            averaged: less cross-talk at a multiple of the cost. They are batched and shared among devices as shots are.
-        renew: iterations of an inversion for which shots and codes stay as they are, for optimisers that compare
-            gradients of successive iterations, as L-BFGS.
+            of the record is cut off, of wavelets and data alike. By default there are no delays.
+        realisations: the number of super-shots in an iteration of an inversion, each of new shots and with new codes;
+            their misfits are averaged. More mean less cross-talk, at a multiple of the cost. They are batched and
+            shared among devices as shots are.
+        keep_codes_for: the number of iterations of an inversion for which shots and codes stay as they are, for
+            optimisers that compare gradients of successive iterations, such as L-BFGS.
 
     Raises:
-        ValueError: for arguments that cannot be.
+        ValueError: for invalid arguments.
 
     >>> import jax, jax.numpy as jnp, jaxfwi as jf
     >>> grid = jf.Grid(shape=(20, 30), spacing=10.0, dt=1e-3, nt=200)
     >>> survey = jf.Survey.fixed_spread(
     ...     source_x=[60.0, 150.0, 240.0], source_z=50.0, receiver_x=[50.0, 250.0], receiver_z=50.0,
     ...     wavelet=jf.ricker(grid, frequency=15.0))
-    >>> super_shot, observed = jf.Encoding()(jax.random.key(0), survey, jnp.ones((3, 200, 2, 1)), grid.dt)
+    >>> super_shot, observed = jf.Encoding()(jax.random.key(0), survey, jnp.ones((3, 200, 2, 1)), grid)
     >>> super_shot, observed.shape
     (Survey(1 shot: 3 sources and 2 receivers each, 200 time samples), (1, 200, 2, 1))
     """
@@ -51,28 +53,36 @@ class Encoding:
     polarity: bool = True
     longest_delay: float = 0.0
     realisations: int = 1
-    renew: int = 1
+    keep_codes_for: int = 1
 
     def __post_init__(self):
-        for name in ("realisations", "renew"):
-            object.__setattr__(self, name, as_integer(name, getattr(self, name), 1))
-        if not 0 <= self.longest_delay < np.inf:
+        numbers = {name: as_integer(name, getattr(self, name), 1) for name in ("realisations", "keep_codes_for")}
+        set_fields(self, **numbers)
+        if not is_number(self.longest_delay) or not 0 <= self.longest_delay < np.inf:
             raise ValueError(f"longest_delay must be zero or more seconds, got {self.longest_delay!r}.")
 
-    def codes(self, key: Array, shots: int, dt: float) -> tuple[Array, Array]:
-        """The random codes of so many shots: signs, and delays in time steps of `dt` seconds, each ``(shots,)``."""
+    def codes(self, key: Array, shots: int, grid: Grid) -> tuple[Array, Array]:
+        """The random codes of so many shots: signs, and delays in time steps, each ``(shots,)``.
+
+        >>> import jax, jaxfwi as jf
+        >>> grid = jf.Grid(shape=100, spacing=10.0, dt=1e-3, nt=200)
+        >>> signs, delays = jf.Encoding(longest_delay=0.1).codes(jax.random.key(0), 5, grid)
+        >>> bool((abs(signs) == 1).all()), bool((delays <= 100).all())
+        (True, True)
+        """
+        check_grid(grid)
         of_signs, of_delays = jax.random.split(key)
         signs = jax.random.rademacher(of_signs, (shots,), jnp.int32) if self.polarity else jnp.ones(shots, jnp.int32)
-        return signs, jax.random.randint(of_delays, (shots,), 0, int(self.longest_delay / dt + 1e-6) + 1)
+        return signs, jax.random.randint(of_delays, (shots,), 0, int(self.longest_delay / grid.dt + 1e-6) + 1)
 
-    def __call__(self, key: Array, survey: Survey, observed: Any, dt: float) -> tuple[Survey, Array]:
-        """One super-shot of all the shots given, and its data.
+    def __call__(self, key: Array, survey: Survey, observed: Any, grid: Grid) -> tuple[Survey, Array]:
+        """One super-shot of all shots of a survey, and its data.
 
         Args:
-            key: a random key of jax; the same one gives the same codes.
+            key: a random key of jax; the same key gives the same codes.
             survey: the shots.
             observed: their data ``(shots, time, receivers, components)``.
-            dt: time step in seconds.
+            grid: gives the time step.
 
         Returns:
             A survey of one shot that has all the sources, and data ``(1, time, receivers, components)``.
@@ -82,21 +92,21 @@ class Encoding:
         """
         self.check(survey)
         shots = len(survey)
-        signs, delays = self.codes(key, shots, dt)
-        wavelets = jax.vmap(_coded)(survey.wavelet, signs, delays)  # (shots, time, sources[, components])
+        signs, delays = self.codes(key, shots, grid)
+        wavelets = jax.vmap(_encoded)(survey.wavelet, signs, delays)  # (shots, time, sources[, components])
         wavelet = jnp.moveaxis(wavelets, 0, 1)
         wavelet = wavelet.reshape(1, wavelet.shape[0], -1, *wavelet.shape[3:])
         observed = jnp.asarray(observed)
 
-        def add(total, coded):
-            return total + _coded(*coded), None
+        def add(total, shot):
+            return total + _encoded(*shot), None
 
-        together, _ = jax.lax.scan(add, jnp.zeros_like(observed[0]), (observed, signs, delays))
+        summed, _ = jax.lax.scan(add, jnp.zeros_like(observed[0]), (observed, signs, delays))
         source = survey.source.reshape(1, -1, survey.source.shape[-1])
-        return replace(survey, source=source, receiver=survey.receiver[:1], wavelet=wavelet), together[None]
+        return replace(survey, source=source, receiver=survey.receiver[:1], wavelet=wavelet), summed[None]
 
     def check(self, survey: Survey) -> None:
-        """Raise a ValueError if shots do not share one spread of receivers."""
+        """Raise a ValueError if the shots do not share one spread of receivers."""
         receiver = survey.receiver
         if survey.receiver_mask is not None or (is_concrete(receiver) and np.ptp(np.asarray(receiver), axis=0).any()):
             raise ValueError(
@@ -106,8 +116,8 @@ class Encoding:
             )
 
 
-def _coded(x: Array, sign: Array, delay: Array) -> Array:
-    """A wavelet or a shot's data, time first, with its code."""
-    early = jnp.arange(len(x)) < delay
-    late = jnp.roll(x, delay, axis=0)
-    return jnp.where(early.reshape(-1, *(1,) * (x.ndim - 1)), jnp.zeros((), x.dtype), late) * sign.astype(x.dtype)
+def _encoded(x: Array, sign: Array, delay: Array) -> Array:
+    """A wavelet or the data of a shot, time first, delayed and multiplied by the sign."""
+    before = jnp.arange(len(x)) < delay
+    delayed = jnp.roll(x, delay, axis=0)
+    return jnp.where(before.reshape(-1, *(1,) * (x.ndim - 1)), jnp.zeros((), x.dtype), delayed) * sign.astype(x.dtype)

@@ -1,7 +1,7 @@
-"""Shots of unequal size: lists of positions, wavelets and data padded to arrays; the cable of a towed streamer; shots
-grouped by size.
+"""Shots of unequal size: positions, wavelets and data padded to arrays, and shots grouped by size.
 
-Padding takes the place of its shot's first position, so that nothing that depends on where positions lie sees it.
+Padded positions are those of the first source or receiver of their shot, so that whatever depends on where positions
+lie is not affected by padding.
 """
 
 from typing import Any
@@ -10,15 +10,21 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from jaxfwi._checks import as_integer, is_concrete
-from jaxfwi.grid.grid import Grid
+from jaxfwi._checks import in_metres, is_concrete
 
-__all__ = ["grouped", "packed", "padded_gathers", "padded_positions", "padded_wavelet", "streamer", "unpadded_data"]
+__all__ = [
+    "grouped_by_size",
+    "packed",
+    "padded_gathers",
+    "padded_positions",
+    "padded_wavelet",
+    "unpadded_data",
+]
 
 
 def padded_positions(source: Any, receiver: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Lists of positions, one per shot, as arrays ``(shots, most, ndim)``, sources first, each followed by which of
-    them are real, ``(shots, most)``. `Survey.from_lists` says what is refused.
+    """Lists of positions, one list per shot, as arrays padded to the longest list: the sources ``(shots, most, ndim)``,
+    which of them are real ``(shots, most)``, and the same of the receivers. `Survey.from_lists` documents the errors.
     """
     source, receiver = (np.asarray(x) if hasattr(x, "ndim") else list(x) for x in (source, receiver))
     if len(source) != len(receiver):
@@ -28,12 +34,12 @@ def padded_positions(source: Any, receiver: Any) -> tuple[np.ndarray, np.ndarray
         )
     if not len(source):
         raise ValueError("a survey needs a shot: source and receiver are empty.")
-    # one position alone may stand for a list of one
-    source = [[s] if _listed(s) and len(s) and not any(map(_listed, s)) else s for s in source]
+    # A single position may be given instead of a list with one position.
+    source = [[s] if _is_list(s) and len(s) and not any(map(_is_list, s)) else s for s in source]
     ndim = 0
-    if _listed(source[0]) and len(source[0]):  # else its error comes below
+    if _is_list(source[0]) and len(source[0]):  # otherwise _points raises the error
         first = source[0][0]
-        ndim = len(first) if _listed(first) else 0
+        ndim = len(first) if _is_list(first) else 0
         if not 1 <= ndim <= 3:
             raise ValueError(f"positions must be (z,), (z, x) or (z, y, x), got {first!r} as the first source.")
     sources = [_points("source", i, x, ndim) for i, x in enumerate(source)]
@@ -43,36 +49,37 @@ def padded_positions(source: Any, receiver: Any) -> tuple[np.ndarray, np.ndarray
         for i, point in enumerate(map(tuple, points.tolist())):
             if seen.setdefault(point, i) != i:
                 raise ValueError(
-                    f"shot {shot} has receiver {i} at the place of receiver {seen[point]}, {_metres(point)}: leave one "
-                    "of them out, their traces are the same."
+                    f"shot {shot} has receiver {i} at the place of receiver {seen[point]}, {in_metres(point)}: leave "
+                    "one of them out, their traces are the same."
                 )
     return *_padded(sources), *_padded(receivers)
 
 
-def _listed(x: Any) -> bool:
-    """Whether x is a list or an array, and not a number."""
+def _is_list(x: Any) -> bool:
+    """Whether x is a list or an array, not a number."""
     return hasattr(x, "__len__") and getattr(x, "ndim", 1) > 0
 
 
 def _points(name: str, shot: int, given: Any, ndim: int) -> np.ndarray:
-    """The positions ``(n, ndim)`` of one shot."""
-    if not _listed(given):
+    """The positions of one shot as an array ``(n, ndim)``, checked."""
+    if not _is_list(given):
         raise ValueError(f"shot {shot} has {name} {given!r}: give a list of positions.")
     if not len(given):
         raise ValueError(f"shot {shot} has no {name}: give it one, or leave the shot out.")
     for i, point in enumerate(given):
-        if not _listed(point) or len(point) != ndim or any(map(_listed, point)):
+        if not _is_list(point) or len(point) != ndim or any(map(_is_list, point)):
             raise ValueError(
                 f"shot {shot} has {name} {i} at {point!r} where the first source has {ndim} coordinates: positions "
                 "must be (z,), (z, x) or (z, y, x), the same for all."
             )
     points = np.asarray(given, dtype=float)
     for i in np.flatnonzero(~np.isfinite(points).all(axis=1)):
-        raise ValueError(f"shot {shot} has {name} {i} at {_metres(points[i])}: positions must be finite.")
+        raise ValueError(f"shot {shot} has {name} {i} at {in_metres(points[i])}: positions must be finite.")
     return points
 
 
 def _padded(points: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """Positions of all shots in one array, and which of them are real."""
     counts = np.array([len(p) for p in points])
     real = np.arange(counts.max()) < counts[:, None]
     out = np.repeat(np.stack([p[0] for p in points])[:, None], counts.max(), axis=1)
@@ -81,12 +88,12 @@ def _padded(points: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
 
 
 def padded_wavelet(wavelet: Any, real: np.ndarray) -> Array:
-    """What sources emit, ``(shots, time, sources)`` or with components after that, zero where a source is not real.
+    """The wavelets of all sources, ``(shots, time, sources)`` or with components after that, zero for padded sources.
 
     Args:
         wavelet: ``(time,)``, ``(shots, time)``, or per shot ``(time, sources of that shot)``, or ``(time, sources of
             that shot, components)``.
-        real: which of the sources are, ``(shots, sources)``.
+        real: which of the sources are real, ``(shots, sources)``.
     """
     shots, most = real.shape
     if not hasattr(wavelet, "ndim"):
@@ -125,78 +132,8 @@ def padded_wavelet(wavelet: Any, real: np.ndarray) -> Array:
     return out
 
 
-def streamer(
-    source: dict[str, Any],
-    receiver_z: Any,
-    first_offset: float,
-    receiver_spacing: float,
-    cable_length: float | None,
-    receivers: int | None,
-    direction: Any,
-    side: str,
-    grid: Grid | None,
-) -> tuple[np.ndarray, list[np.ndarray]]:
-    """Sources ``(shots, ndim)`` at these coordinates, from z to x, and the receivers of each shot: the cable of
-    `Survey.towed_streamer`.
-    """
-    given = source | {"receiver_z": receiver_z, "direction": direction}
-    for name, x in given.items():
-        if np.ndim(x) > 1 or not np.isfinite(np.asarray(x, dtype=float)).all():
-            raise ValueError(f"{name} must be a finite number, or one per shot, got {x!r}.")
-    try:
-        *place, depth, heading = np.broadcast_arrays(*(np.atleast_1d(np.asarray(x, float)) for x in given.values()))
-    except ValueError:
-        shapes = ", ".join(f"{name} {np.shape(x)}" for name, x in given.items())
-        raise ValueError(f"a towed streamer needs one number for all shots, or one per shot: got {shapes}.") from None
-    if not np.isin(heading, (-1.0, 1.0)).all():
-        raise ValueError(f"direction must be 1 to sail to larger x, or -1 to sail to smaller x, got {direction}.")
-    if not 0.0 < receiver_spacing < np.inf:
-        raise ValueError(f"receiver_spacing must be positive metres, got {receiver_spacing}.")
-    if not 0.0 <= first_offset < np.inf:
-        raise ValueError(f"first_offset must be metres of zero or more, got {first_offset}: side says which way.")
-    if grid is not None and grid.ndim != len(place):
-        raise ValueError(f"grid has {grid.ndim} axes: give source_y for three, leave it out for two.")
-    offset = first_offset + receiver_spacing * np.arange(_channels(receiver_spacing, cable_length, receivers))
-    # along the boat's way; at no offset both sides have the same receiver
-    sides = {"behind": -offset, "ahead": offset, "both": np.union1d(-offset, offset)}
-    if side not in sides:
-        raise ValueError(f'side must be "behind", "ahead" or "both", got {side!r}.')
-    x = place[-1][:, None] + heading[:, None] * sides[side]
-    kept = np.full(x.shape, True)
-    if grid is not None:
-        slack = 1e-4 * grid.spacing[-1]  # as a simulator has
-        kept = (x >= -slack) & (x <= grid.extent[-1] + slack)
-    places, cables = np.stack(place, axis=-1), []
-    for shot, (line, k) in enumerate(zip(x, kept, strict=True)):
-        if grid is not None and not k.any():
-            raise ValueError(
-                f"shot {shot} has no receiver on the grid: its source is at {_metres(places[shot])}, its cable from "
-                f"x = {line.min():g} to {line.max():g} m, the grid from 0 to {grid.extent[-1]:g} m. Leave the shot "
-                "out, or turn direction or side."
-            )
-        cables.append(np.stack(np.broadcast_arrays(depth[shot], *places[shot, 1:-1], line[k]), axis=-1))
-    return places, cables
-
-
-def _channels(spacing: float, length: float | None, receivers: int | None) -> int:
-    """How many receivers a cable has: every one owns a spacing."""
-    if (length is None) == (receivers is None):
-        raise ValueError(
-            f"give one of cable_length and receivers, got cable_length={length} and receivers={receivers}."
-        )
-    if length is None:
-        return as_integer("receivers", receivers, 1)
-    count = length / spacing
-    if not (np.isfinite(count) and round(count) >= 1 and abs(count - round(count)) < 1e-6 * count):
-        raise ValueError(
-            f"cable_length must be a whole number of receiver_spacing = {spacing:g} m, got {length} m: give receivers "
-            "in its stead."
-        )
-    return round(count)
-
-
 def unpadded_data(data: Any, real: np.ndarray) -> list[np.ndarray]:
-    """Per shot the data of its real receivers; see `Survey.unpad`."""
+    """The data of each shot's real receivers; see `Survey.unpad`."""
     data = np.asarray(data)
     if data.ndim != 4 or data.shape[:3:2] != real.shape:
         raise ValueError(
@@ -223,15 +160,17 @@ def padded_gathers(gathers: Any, real: np.ndarray) -> np.ndarray:
     return out
 
 
-def grouped(counts: np.ndarray, waste: float) -> list[np.ndarray]:
-    """Indices of shots in groups, from the largest shots to the smallest: each takes shots in falling order of their
-    counts for as long as padding them to its largest wastes no more than this share.
+def grouped_by_size(counts: np.ndarray, waste: float) -> list[np.ndarray]:
+    """Indices of shots in groups, from the largest shots to the smallest.
 
-    >>> [group.tolist() for group in grouped(np.array([3, 10, 9, 3]), 0.25)]
+    A group takes shots in falling order of their counts, for as long as padding them to its largest wastes no more than
+    this fraction.
+
+    >>> [group.tolist() for group in grouped_by_size(np.array([3, 10, 9, 3]), 0.25)]
     [[1, 2], [0, 3]]
     """
     if not 0.0 <= waste < 1.0:
-        raise ValueError(f"waste must be a share from 0 to below 1, got {waste}.")
+        raise ValueError(f"waste must be a fraction from 0 to below 1, got {waste}.")
     groups, total = [], 0
     for shot in np.argsort(-counts, kind="stable"):
         total += counts[shot]
@@ -244,12 +183,8 @@ def grouped(counts: np.ndarray, waste: float) -> list[np.ndarray]:
 
 
 def packed(real: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Per shot the indices of its real receivers, in order, then padding, as many as the largest shot has; and which of
-    these are real.
+    """For each shot the indices of its real receivers in order, followed by padding up to the size of the largest shot;
+    and which of these are real.
     """
     order = np.argsort(~real, axis=1, kind="stable")[:, : real.sum(axis=1).max()]
     return order, np.take_along_axis(real, order, axis=1)
-
-
-def _metres(point: Any) -> str:
-    return f"({', '.join(f'{x:g}' for x in point)}) m"

@@ -1,8 +1,9 @@
-"""Source wavelets: functions of time that a source injects."""
+"""Source wavelets: the functions of time that sources inject."""
 
 import jax.numpy as jnp
 from jax import Array
 
+from jaxfwi._checks import check_grid
 from jaxfwi.grid.grid import Grid
 
 __all__ = ["ricker"]
@@ -21,12 +22,14 @@ def ricker(grid: Grid, frequency: float, delay: float | None = None) -> Array:
         Samples at ``grid.times``, shape ``(nt,)``.
 
     Raises:
-        ValueError: if the frequency is not positive or above the Nyquist frequency of `dt`.
+        ValueError: if the frequency is not between 0 and the Nyquist frequency of the time step.
 
-    >>> w = ricker(Grid((10,), 10.0, 1e-3, 500), frequency=10.0)
-    >>> w.shape, int(w.argmax())
+    >>> import jaxfwi as jf
+    >>> wavelet = jf.ricker(jf.Grid(shape=10, spacing=10.0, dt=1e-3, nt=500), frequency=10.0)
+    >>> wavelet.shape, int(wavelet.argmax())
     ((500,), 150)
     """
+    check_grid(grid)
     nyquist = 0.5 / grid.dt
     if not 0 < frequency < nyquist:
         raise ValueError(
