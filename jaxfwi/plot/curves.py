@@ -6,7 +6,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from numpy.typing import ArrayLike
 
-from jaxfwi.plot.arguments import check_dt
+from jaxfwi._checks import check_grid
+from jaxfwi.grid.grid import Grid
 from jaxfwi.plot.figures import new_axes
 
 __all__ = ["convergence", "data_fit", "spectrum"]
@@ -24,8 +25,8 @@ def convergence(
     """Curves on a logarithmic axis: how a misfit, or anything positive, falls with the iterations.
 
     Args:
-        values: name to curve, each ``(iterations,)``; they need not be equally long. What is zero or less
-            cannot be drawn and leaves a gap.
+        values: name to curve, each ``(iterations,)``; they need not be equally long. Values of zero or less cannot be
+            drawn and leave a gap.
         ax: where to draw; a new figure by default.
         relative: divide each curve by its first value, so that different misfits can be compared.
         xlabel: label of the horizontal axis.
@@ -36,13 +37,13 @@ def convergence(
         The axes drawn on.
 
     Raises:
-        ValueError: if ``values`` is empty, a curve is not 1D or has no values, or, with ``relative``, starts
-            at zero or less.
+        ValueError: if ``values`` is empty, a curve is not 1D or has no values, or, with ``relative``, starts at zero or
+            less.
 
-    Example:
-        >>> axes = convergence({"Adam": [4.0, 2.0, 1.0], "L-BFGS": [4.0, 0.5]}, relative=True)
-        >>> axes.get_yscale()
-        'log'
+    >>> import jaxfwi as jf
+    >>> axes = jf.plot.convergence({"Adam": [4.0, 2.0, 1.0], "L-BFGS": [4.0, 0.5]}, relative=True)
+    >>> axes.get_yscale()
+    'log'
     """
     curves = {name: np.asarray(curve, dtype=np.float64) for name, curve in values.items()}
     if not curves:
@@ -69,46 +70,46 @@ def convergence(
 
 def spectrum(
     wavelet: ArrayLike,
-    dt: float,
+    grid: Grid,
     ax: Axes | None = None,
     *,
     highest: float | None = None,
     title: str | None = None,
 ) -> Axes:
-    """The amplitude spectrum of a wavelet: which frequencies a survey holds, for choosing spacing and stages.
+    """The amplitude spectrum of a wavelet: which frequencies a survey contains, for choosing spacing and stages.
 
-    Drawn is ``|W(f)| = dt |Σ w(t) exp(-2πi f t)|``, which does not depend on ``dt``.
+    The curve is ``|W(f)| = dt |Σ w(t) exp(-2πi f t)|``, which does not depend on the time step ``dt``.
 
     Args:
         wavelet: ``(time,)``.
-        dt: seconds between samples.
+        grid: gives the time step.
         ax: where to draw; a new figure by default.
-        highest: the highest frequency drawn, Hz. By default a little above the last one with a hundredth of
-            the peak's amplitude.
+        highest: the highest frequency drawn, Hz. By default a little above the last one with a hundredth of the peak's
+            amplitude.
         title: none by default.
 
     Returns:
         The axes drawn on.
 
     Raises:
-        ValueError: if ``wavelet`` is not 1D or has no samples, ``dt`` is not positive, or ``highest`` is not.
+        ValueError: if ``wavelet`` is not 1D or has no samples, or ``highest`` is not positive.
 
-    Example:
-        >>> t = np.arange(1000) * 1e-3
-        >>> axes = spectrum(np.exp(-(((t - 0.5) / 0.05) ** 2)), dt=1e-3)
-        >>> axes.get_xlabel()
-        'Frequency (Hz)'
+    >>> import jaxfwi as jf
+    >>> grid = jf.Grid(shape=(30, 80), spacing=20.0, dt=1e-3, nt=1000)
+    >>> axes = jf.plot.spectrum(jf.ricker(grid, frequency=10.0), grid)
+    >>> axes.get_xlabel()
+    'Frequency (Hz)'
     """
+    check_grid(grid)
     samples = np.asarray(wavelet, dtype=np.float64)
     if samples.ndim != 1 or samples.size == 0:
         raise ValueError(
             f"wavelet must be one row of samples, got shape {samples.shape}; pass one of them, wavelet[0]."
         )
-    check_dt(dt)
-    # Zeros after the end do not change the spectrum; they draw its curve at more frequencies.
+    # Zeros after the end do not change the spectrum; they give its curve more points.
     length = max(4 * samples.size, 4096)
-    frequency = np.fft.rfftfreq(length, dt)
-    amplitude = dt * np.abs(np.fft.rfft(samples, length))
+    frequency = np.fft.rfftfreq(length, grid.dt)
+    amplitude = grid.dt * np.abs(np.fft.rfft(samples, length))
     if highest is None:
         strong = np.flatnonzero(amplitude >= 0.01 * amplitude.max())
         highest = float(min(1.1 * frequency[max(strong[-1], 1)], frequency[-1]))
@@ -134,10 +135,11 @@ def data_fit(
     label: str = "Relative data misfit (1)",
     title: str | None = None,
 ) -> Axes:
-    """How well data of several models fit at each offset, as steps: what `quality.misfit_by_offset` gives.
+    """How well the data of several models fit at each offset, as steps; of the results of
+    `diagnostics.misfit_by_offset`.
 
     Args:
-        edges: of the bins of offset in metres, ``(bins + 1,)``, rising.
+        edges: of the bins of offset, in metres, ``(bins + 1,)``, rising.
         misfits: name to values, each ``(bins,)``; nan leaves a gap.
         ax: where to draw; a new figure by default.
         label: label of the vertical axis; give the unit in it.
@@ -149,10 +151,10 @@ def data_fit(
     Raises:
         ValueError: if ``misfits`` is empty, ``edges`` do not rise, or there is not one value for each bin.
 
-    Example:
-        >>> axes = data_fit([0.0, 500.0, 1000.0], {"start": [0.8, 1.3], "result": [0.1, 0.3]})
-        >>> axes.get_xlabel()
-        'Offset (km)'
+    >>> import jaxfwi as jf
+    >>> axes = jf.plot.data_fit([0.0, 500.0, 1000.0], {"start": [0.8, 1.3], "result": [0.1, 0.3]})
+    >>> axes.get_xlabel()
+    'Offset (km)'
     """
     km = np.asarray(edges, dtype=np.float64) / 1e3
     if km.ndim != 1 or km.size < 2 or not (np.diff(km) > 0).all():

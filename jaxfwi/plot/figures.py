@@ -1,4 +1,4 @@
-"""Figures that belong to nobody else, and how they show themselves."""
+"""Figures that pyplot does not know about, and how they show themselves in notebooks."""
 
 import io
 
@@ -17,31 +17,31 @@ def _png(figure: Figure | SubFigure) -> bytes:
 
 
 class _Figure(Figure):
-    """A figure a notebook shows although pyplot does not know it."""
+    """A figure that a notebook shows although pyplot does not know it."""
 
     def _repr_png_(self) -> bytes:
         return _png(self)
 
 
 class _Axes(Axes):
-    """Axes of such a figure: a notebook shows the figure. Axes that a user made stay silent."""
+    """Axes of such a figure, for which a notebook shows the figure. It shows nothing for axes that a user made."""
 
     def _repr_png_(self) -> bytes:
         return _png(figure_of(self))
 
 
 def new_figure(size: tuple[float, float]) -> Figure:
-    """A figure of its own, ``(width, height)`` in inches."""
+    """A figure unknown to pyplot, ``(width, height)`` in inches."""
     return _Figure(figsize=size, layout="constrained")
 
 
 def new_axes(size: tuple[float, float]) -> Axes:
-    """The only axes of such a figure."""
+    """The axes of such a figure that has no others."""
     return new_figure(size).add_subplot(axes_class=_Axes)
 
 
 def figure_of(ax: Axes) -> Figure | SubFigure:
-    """The figure that axes are part of."""
+    """The figure that the axes belong to."""
     figure = ax.get_figure()
     if figure is None:
         raise ValueError("ax must belong to a figure.")

@@ -1,4 +1,4 @@
-"""Colour scales: how far they reach, and the round number that makes a difference visible on one."""
+"""Colour scales: their limits, and the round factor that makes a difference visible on one."""
 
 from collections.abc import Iterable, Sequence
 
@@ -6,11 +6,11 @@ import numpy as np
 
 from jaxfwi.plot.arguments import FloatArray
 
-__all__ = ["limits", "magnitude", "round_factor", "symmetric_limits", "times"]
+__all__ = ["factor_in_title", "limits", "magnitude", "round_factor", "symmetric_limits"]
 
 
 def magnitude(arrays: Iterable[FloatArray], percentile: float, empty: float = 1.0) -> float:
-    """The percentile of the magnitude; the greatest if that is zero; ``empty`` if all are."""
+    """The percentile of the magnitudes; if it is zero, the largest magnitude; if that is zero too, ``empty``."""
     if not 0 < percentile <= 100:
         raise ValueError(f"percentile must be above 0 and at most 100, got {percentile!r}.")
     values = np.abs(np.concatenate([array.ravel() for array in arrays]))
@@ -21,13 +21,13 @@ def magnitude(arrays: Iterable[FloatArray], percentile: float, empty: float = 1.
 
 
 def symmetric_limits(arrays: Iterable[FloatArray], percentile: float) -> tuple[float, float]:
-    """The ends of a scale about zero that holds a share of the values, in percent."""
+    """The ends of a scale about zero that contains this percentage of the values."""
     limit = magnitude(arrays, percentile)
     return -limit, limit
 
 
 def limits(arrays: Sequence[FloatArray], percentile: float) -> tuple[float, float]:
-    """The ends of a scale that leaves out as large a share of the values on either side."""
+    """The ends of a scale that leaves out ``100 - percentile`` percent of the values on either side."""
     limit = magnitude(arrays, percentile)
     values = np.concatenate([array[np.isfinite(array)] for array in arrays])
     low, high = (float(np.percentile(values, p)) for p in (100 - percentile, percentile))
@@ -35,7 +35,7 @@ def limits(arrays: Sequence[FloatArray], percentile: float) -> tuple[float, floa
 
 
 def round_factor(scale: float, size: float) -> float:
-    """Greatest 1, 2 or 5 times a power of ten that keeps ``size`` within ``scale``; 1 if ``size`` is 0."""
+    """The greatest factor of 1, 2 or 5 times a power of ten by which ``size`` stays within ``scale``; 1 if it is 0."""
     if size == 0:
         return 1.0
     exponent = np.floor(np.log10(scale) - np.log10(size))
@@ -43,8 +43,8 @@ def round_factor(scale: float, size: float) -> float:
     return float(digit * 10.0**exponent)
 
 
-def times(factor: float) -> str:
-    """Such a factor in a title."""
+def factor_in_title(factor: float) -> str:
+    """A factor of `round_factor` as titles show it."""
     digit, exponent = f"{factor:.0e}".split("e")
     if abs(int(exponent)) < 3:
         return rf"$\times\ {factor:g}$"
