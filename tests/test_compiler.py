@@ -10,7 +10,7 @@ import pytest
 
 import jaxfwi as jf
 from jaxfwi import _compiler
-from jaxfwi.inversion import invert
+from jaxfwi.inversion import driver
 
 GRID = jf.Grid((12, 14), 10.0, 1e-3, 150)
 SURVEY = jf.Survey.fixed_spread(
@@ -39,7 +39,7 @@ CALLS = {
 @pytest.fixture
 def refused(monkeypatch):
     """Every program that is compiled with options is an error."""
-    for module in (_compiler, invert):
+    for module in (_compiler, driver):
         monkeypatch.setattr(module, "compiler_options", lambda device=None: {"xla_no_such_option": 1})
 
 

@@ -50,7 +50,11 @@ def noise(survey):
 
 
 simulate = jax.jit(jf.simulate, static_argnums=0)
-summed = jax.jit(jf.misfit_and_gradient, static_argnums=(0, 1))
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def summed(simulator, misfit, model, survey, observed):
+    return jf.Problem(simulator, survey, observed, misfit).misfit_and_gradient(model)
 
 
 LINE = jf.Grid((40,), 10.0, 2e-3, 100)

@@ -20,8 +20,9 @@ from helpers import invert_with, problem_with, relative, simulate_with
 
 import jaxfwi as jf
 from jaxfwi.inversion import stages
-from jaxfwi.shots import budget, layout, programs
-from jaxfwi.shots.aperture import windows
+from jaxfwi.shots import budget, per_shot, plan, programs
+from jaxfwi.shots.aperture import cutouts
+from jaxfwi.shots.observed import rows_of
 
 # The same sums over shots in another order, and batched steps compiled otherwise. Measured: 7e-15.
 ROUNDING = 1e-12
@@ -75,7 +76,7 @@ def check_same(ours, reference, limit=ROUNDING):
 
 @pytest.mark.parametrize(("shots", "options"), [(1, [{"batch": 3}]), (7, [{}, {"batch": 2}, {"batch": 100}])])
 def test_batches_and_cores(shots, options, monkeypatch):
-    monkeypatch.setattr(layout, "_cores", lambda: 3)
+    monkeypatch.setattr(plan, "usable_cores", lambda: 3)
     survey, observed, reference = expected(LINE, shots)
     for chosen in options:
         check_same(simulate_with(LINE[0], LINE[2], survey, **chosen), observed)
@@ -87,7 +88,7 @@ def test_batches_and_cores(shots, options, monkeypatch):
 def test_a_misfit_of_what_is_differentiated(shots, options, monkeypatch):
     """A misfit that closes over a weight, by which it is differentiated, mapped and compiled; in one program and in one
     for each core."""
-    monkeypatch.setattr(layout, "_cores", lambda: 2)
+    monkeypatch.setattr(plan, "usable_cores", lambda: 2)
     survey, observed, (value, _) = expected(LINE, shots)
 
     def weighted(weight):
@@ -102,7 +103,7 @@ def test_a_misfit_of_what_is_differentiated(shots, options, monkeypatch):
 
 @pytest.mark.parametrize("shots", [1, 2])
 def test_jax_finds_the_step_that_makes_a_nan(shots, monkeypatch):
-    monkeypatch.setattr(layout, "_cores", lambda: 2)
+    monkeypatch.setattr(plan, "usable_cores", lambda: 2)
     survey, observed, _ = expected(LINE, shots)
 
     def spoiled(predicted, observed):
@@ -113,18 +114,18 @@ def test_jax_finds_the_step_that_makes_a_nan(shots, monkeypatch):
 
 
 def test_products_on_all_cores(monkeypatch):
-    monkeypatch.setattr(layout, "_cores", lambda: 2)
+    monkeypatch.setattr(plan, "usable_cores", lambda: 2)
     survey, observed, _ = expected()
     simulator, start, true = LINE
-    for product in (jf.hessian_product, jf.gauss_newton_product):
-        arguments = (simulator, jf.misfits.l2, start, survey, observed, true)
-        check_same(product(*arguments, batch=2), product(*arguments, devices=1))
+    two, one = (jf.Problem(simulator, survey, observed, on=jf.On(**o)) for o in ({"batch": 2}, {"devices": 1}))
+    check_same(two.hessian_product(start, true), one.hessian_product(start, true))
+    check_same(two.gauss_newton_product(start, true), one.gauss_newton_product(start, true))
 
 
 def test_every_core_has_its_own_share(monkeypatch):
     """The programs of all cores run at once: each waits in the middle for the others."""
     cores = 3
-    monkeypatch.setattr(layout, "_cores", lambda: cores)
+    monkeypatch.setattr(plan, "usable_cores", lambda: cores)
     meeting = threading.Barrier(cores, timeout=60)
 
     def waiting(predicted, observed):
@@ -205,14 +206,14 @@ def check_devices_slowly():
         check_same(several, one, 1e-6)
     options = {"devices": 6, "domains": 3}
     run = functools.partial(
-        jf.invert, simulator, start, survey, observed, optimizer=optax.lbfgs(), iterations=3, shots_per_iteration=5
+        invert_with, simulator, start, survey, observed, optimizer=optax.lbfgs(), iterations=3, shots_per_iteration=5
     )
     last, other, alone = ([*run(**o)][-1] for o in ({"devices": 3}, options, {"devices": 1}))
     # Measured: 8e-14.
     for ours in (last, other):
         check_same((ours.model, ours.misfit), (alone.model, alone.misfit), 1e-11)
-    product = functools.partial(jf.hessian_product, simulator, jf.misfits.l2, start, survey, observed, LINE[2])
-    check_same(product(devices=3), product(devices=1))
+    three, one = (jf.Problem(simulator, survey, observed, on=jf.On(devices=n)) for n in (3, 1))
+    check_same(three.hessian_product(start, LINE[2]), one.hessian_product(start, LINE[2]))
 
     def of_model(model):
         return jf.misfits.l2(simulate_with(simulator, model, survey.on_nodes(simulator.grid), **options), observed)
@@ -253,11 +254,11 @@ def test_a_program_is_asked_for_its_memory_once():
 def test_rows_are_those_asked_for_wherever_an_array_is():
     x, order = np.arange(12.0).reshape(4, 3), np.array([2, 0, 2])
     for array in (x, jnp.asarray(x), jnp.asarray(x, jnp.float32)):
-        rows = layout.rows_of(array, order)
+        rows = rows_of(array, order)
         np.testing.assert_array_equal(rows, x[order])
         assert rows.dtype == array.dtype
-        assert layout.rows_of(array, np.arange(4)) is array
-    np.testing.assert_array_equal(jax.jit(lambda a: layout.rows_of(a, order))(x), x[order])
+        assert rows_of(array, np.arange(4)) is array
+    np.testing.assert_array_equal(jax.jit(lambda a: rows_of(a, order))(x), x[order])
 
 
 @pytest.mark.telling
@@ -290,7 +291,8 @@ PROCESSES = """
     survey = spread(LINE[0], 7)
     file = File(np.load(folder + "/observed.npy", mmap_mode="r"))
     devices = jax.devices()
-    value, gradient = jf.misfit_and_gradient(LINE[0], jf.misfits.l2, LINE[1], survey, file, devices=devices)
+    problem = jf.Problem(LINE[0], survey, file, on=jf.On(devices=devices))
+    value, gradient = problem.misfit_and_gradient(LINE[1])
     own, n = sorted(set(read)), jax.process_index()
     assert own == ([0, 1, 2, 3], [0, 4, 5, 6])[n], own  # the first of them again fills up the last share
     # a mask and bounds as a user has them, on one process; an optimiser with a line search, its state taken up again
@@ -302,7 +304,7 @@ PROCESSES = """
     mine = jf.hosts.share(7)
     data = jf.simulate(LINE[0], LINE[2], survey[mine])
     try:
-        jf.simulate(LINE[0], LINE[2], survey, devices=devices)
+        jf.simulate(LINE[0], LINE[2], survey, on=jf.On(devices=devices))
     except ValueError as error:
         assert "each models its own shots" in str(error)
     results = {"value": value, "gradient": gradient.vp, "model": last.model.vp, "mine": mine, "data": data}
@@ -352,7 +354,7 @@ def test_memory_follows_the_batch_and_not_the_survey():
 
 
 def test_memory_is_told_as_it_is_taken(monkeypatch):
-    monkeypatch.setattr(layout, "_cores", lambda: 2)
+    monkeypatch.setattr(plan, "usable_cores", lambda: 2)
     simulator, start, _ = LINE
     survey, observed, _ = expected(LINE, 8)
     one = jf.Problem(simulator, survey, on=jf.On(devices=1)).memory(start)
@@ -387,7 +389,7 @@ def test_a_run_that_cannot_fit_says_so(monkeypatch):
     ):
         misfit(LINE, survey, observed, devices=1)
     # where one core's share fits but not two, one runs after the other
-    monkeypatch.setattr(layout, "_cores", lambda: 2)
+    monkeypatch.setattr(plan, "usable_cores", lambda: 2)
     monkeypatch.setattr(budget, "_free", lambda device: 1.5 * need.working + 4 * need.result)
     check_same(misfit(LINE, survey, observed), reference)
 
@@ -398,10 +400,10 @@ def test_a_run_that_cannot_fit_says_so(monkeypatch):
 def test_how_many_shares_fit_at_once(monkeypatch, free, shares, fits):
     """150 bytes to work in for each, and 10 of result, all kept and once more when they are put together."""
     monkeypatch.setattr(budget, "_free", lambda device: free)
-    assert budget.fitting(budget.Memory(10**9, 150, 10), jax.devices()[0], shares) == fits
+    assert budget.shares_that_fit(budget.Memory(10**9, 150, 10), jax.devices()[0], shares) == fits
     monkeypatch.setattr(budget, "_free", lambda device: 159)
     with pytest.raises(MemoryError, match=r"takes (160|230) B beside"):
-        budget.fitting(budget.Memory(0, 150, 10), jax.devices()[0], shares)
+        budget.shares_that_fit(budget.Memory(0, 150, 10), jax.devices()[0], shares)
 
 
 @pytest.mark.parametrize(
@@ -426,18 +428,19 @@ def test_batches_are_chosen_by_the_compiled_program(monkeypatch):
     """As on a GPU, where memory decides."""
     simulator, start, _ = LINE
     survey, observed, reference = expected(LINE, 4)
-    dealt = layout.deal(simulator, start, survey, observed, batch=None, devices=1, aperture=None)
-    assert dealt.layout.batch == 1  # on a CPU
-    dealt = replace(dealt, layout=replace(dealt.layout, batch=None))
-    of_shot = programs.Gradient(programs.OneShot(simulator, jf.Acoustic), (jf.misfits.l2,))
+    problem = jf.Problem(simulator, survey, observed, on=jf.On(devices=1)).admitted(start)
+    planned = problem.plan(jf.Acoustic, start)
+    assert planned.layout.batch == 1  # on a CPU
+    planned = replace(planned, layout=replace(planned.layout, batch=None))
+    of_shot = per_shot.Gradient(planned.one_shot, (jf.misfits.l2,))
     sizes = [jf.Problem(simulator, survey, on=jf.On(devices=1, batch=n)).memory(start)[1:] for n in (1, 2, 4)]
     one, two, four = map(sum, sizes)
     monkeypatch.setattr(budget, "_free", lambda device: (one + 3.5 * (two - one)) / 0.9)  # room for four
-    _, compiled = programs._compiled(programs.in_one_program, of_shot, dealt, start, dealt.take()[0])
+    memory = programs.memory_of_program(programs.summed, of_shot, planned, start, planned.shares()[0])
     # by the estimate 129 kB, and 67 kB for two at once
-    assert sum(budget.of(compiled)[1:]) == pytest.approx(four, rel=0.1)
+    assert sum(memory[1:]) == pytest.approx(four, rel=0.1)
     monkeypatch.setattr(budget, "_free", lambda device: 2**40)
-    check_same(programs.total(of_shot, dealt, start, dealt.take()), reference)
+    check_same(programs.sum_over_shots(of_shot, planned, start, planned.shares()), reference)
 
 
 class File:
@@ -491,14 +494,14 @@ def test_windows():
     receiver[1] = [[0.0, 0.0, 60.0]] * 2
     receiver[2] = [[0.0, 450.0, 780.0]] * 2
     survey = jf.Survey.from_arrays(source, receiver, np.zeros(10))
-    size, start = windows(grid, survey, (50.0, 100.0))
+    size, start = cutouts(grid, survey, (50.0, 100.0))
     # along y 100 to 130 m and 50 m on either side; along x 400 to 430 m and 100 m on either side: rows 15 to 27
     assert size == (10, 14, 13)
     first, second, third = start.tolist()
     assert first == [0, 5, 15]
     assert second == [0, 0, 0]
     assert third == [0, 36, 27]
-    assert windows(grid, survey, 1e6) == ((10, 50, 40), pytest.approx(np.zeros((3, 3))))
+    assert cutouts(grid, survey, 1e6) == ((10, 50, 40), pytest.approx(np.zeros((3, 3))))
 
 
 def test_an_aperture_keeps_the_data_and_gives_a_gradient_of_the_whole_model():
@@ -506,7 +509,7 @@ def test_an_aperture_keeps_the_data_and_gives_a_gradient_of_the_whole_model():
     survey, observed, (_, gradient) = expected(SECTION, 7)
     wide = misfit(SECTION, survey, observed, aperture=1e4)[1].vp
     assert relative(wide, gradient.vp) < ROUNDING
-    assert windows(SECTION[0].grid, survey, 150.0)[0] == (12, 41)
+    assert cutouts(SECTION[0].grid, survey, 150.0)[0] == (12, 41)
     # What six damped cells reflect of the waves that leave. Measured: 2.2e-3 and 1.3e-3; 7e-4 and 6e-5 with 200 m.
     assert relative(jf.simulate(SECTION[0], SECTION[2], survey, aperture=150.0), observed) < 4e-3
     assert relative(misfit(SECTION, survey, observed, aperture=150.0)[1].vp, gradient.vp) < 3e-3
@@ -533,7 +536,7 @@ def test_an_aperture_in_all_cases(case, limit):
         receiver = [[[30.0, 20.0]], [[30.0, 330.0], [30.0, 285.0]], [[20.0, 590.0], [20.0, 560.0], [20.0, 550.0]]]
         survey = jf.Survey.from_lists(source, receiver, jf.ricker(grid, 8.0))
         aperture = 200.0
-    assert windows(simulator.grid, survey, aperture)[0] < simulator.grid.shape
+    assert cutouts(simulator.grid, survey, aperture)[0] < simulator.grid.shape
 
     def results(**options):
         data = simulate_with(simulator, model, survey, **options)

@@ -210,7 +210,7 @@ def test_a_penalty_is_added_with_its_gradient(shots, optimizer):
     assert float(state.penalty) == pytest.approx(0.5 * 1e-9 * 160.0 * 100.0, rel=1e-12)  # 160 m at (10 m/s)²
     assert relative(state.gradient.vp, gradient.vp + 1e-9 * 10.0 * 10.0) < 1e-11
     assert state.model.vp.shape == (16,)
-    with pytest.raises(ValueError, match=r"regularization must be a function"):
+    with pytest.raises(ValueError, match=r"regularisation must be a function"):
         run(shots, start, optimizer=optimizer, iterations=1, regularisation=3.0)
 
 

@@ -157,8 +157,12 @@ def cosh(predicted, observed):
     return jnp.sum(jnp.cosh(predicted - observed) - 1.0)
 
 
-def product(function, simulator, v, batch):
-    run = jax.jit(lambda m, s, o, d: function(simulator, cosh, m, s, o, d, batch=batch).vp)
+def product(kind, simulator, v, batch):
+    @jax.jit
+    def run(model, survey, observed, direction):
+        problem = jf.Problem(simulator, survey, observed, cosh, on=jf.On(batch=batch))
+        return getattr(problem, kind)(model, direction).vp
+
     return lambda direction: run(v.model, *v.shots, jf.Acoustic(vp=direction))
 
 
@@ -178,9 +182,9 @@ def test_hessian_product(setting):
     full, v = setting
     boundary = with_memory(full, jf.BoundarySaving())
     a, b = two_directions(13, 7)
-    exact = product(jf.hessian_product, full, v, 1)(a)
+    exact = product("hessian_product", full, v, 1)(a)
     for batch in (1, 2):
-        ours = product(jf.hessian_product, boundary, v, batch)
+        ours = product("hessian_product", boundary, v, batch)
         assert relative(ours(a), exact) < ROUNDING  # measured: 2.1e-14
     check_symmetric(ours, a, b)
     # Taylor: after value, gradient and Hessian, what is left shrinks with the third power. Ends stay, as in `setting`.
@@ -205,12 +209,12 @@ def test_gauss_newton_product(setting):
     jacobian = jax.jit(jax.jacobian(data))(v.model.vp).reshape(-1, 13)
     weight = jnp.cosh(jax.jit(data)(v.model.vp) - v.observed).ravel()
     exact = jacobian.T @ (weight * (jacobian @ a))
-    ours = product(jf.gauss_newton_product, with_memory(full, jf.BoundarySaving()), v, 2)
+    ours = product("gauss_newton_product", with_memory(full, jf.BoundarySaving()), v, 2)
     assert relative(ours(a), exact) < ROUNDING  # measured: 1.5e-14
     check_symmetric(ours, a, b)
     assert jnp.vdot(a, ours(a)) > 0.0
     # It needs no derivative of the ring, which may be short here. Measured: 1.9e-3.
-    short = product(jf.gauss_newton_product, with_memory(full, jf.BoundarySaving("int8")), v, 1)
+    short = product("gauss_newton_product", with_memory(full, jf.BoundarySaving("int8")), v, 1)
     assert relative(short(a), exact) < 6e-3
 
 
@@ -219,8 +223,8 @@ def test_hessian_product_in_two_dimensions():
     simulator, model, survey, observed = rough_shots(3, (9, 11), free_surface=True, absorber=jf.CPML(((0, 3), (1, 4))))
     v = Inputs(model, None, None, survey, observed)
     a, b = two_directions((9, 11), 9)
-    exact = product(jf.hessian_product, with_memory(simulator, jf.FullStorage()), v, 1)(a)
-    ours = product(jf.hessian_product, simulator, v, 2)
+    exact = product("hessian_product", with_memory(simulator, jf.FullStorage()), v, 1)(a)
+    ours = product("hessian_product", simulator, v, 2)
     assert relative(ours(a), exact) < ROUNDING  # measured: 4.9e-14
     check_symmetric(ours, a, b)
 
