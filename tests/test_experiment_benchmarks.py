@@ -20,12 +20,12 @@ def modules():
     sys.path[:0] = [str(FOLDER), str(FOLDER.parent)]
     try:
         import cases
-        import common
         import kernel
+        import kit
         import report
         import run
 
-        yield {"cases": cases, "common": common, "kernel": kernel, "report": report, "run": run}
+        yield {"cases": cases, "kernel": kernel, "kit": kit, "report": report, "run": run}
     finally:
         sys.path[:] = before
         for name in ("bandwidth", "cases", "kernel", "report", "run", "side_jaxfwi"):
@@ -111,10 +111,10 @@ def test_agreement_finds_the_part_of_a_sample_and_tells_another_amplitude(module
 
 
 def test_runs_on_several_devices_do_not_stand_in_one_table(modules, tmp_path):
-    results = modules["common"].Results(tmp_path)
+    results = modules["kit"].Results(tmp_path)
     for side, device in (("jaxfwi", "gpu"), ("deepwave", "cpu")):
         results.add_metrics(case="a case", order=4, side=side, settings={"device": device})
-    with pytest.raises(modules["common"].UserError, match=r"metrics.jsonl holds runs on several devices.* --out"):
+    with pytest.raises(modules["kit"].UserError, match=r"metrics.jsonl holds runs on several devices.* --out"):
         modules["report"].report(results)
 
 
@@ -135,7 +135,7 @@ def test_powers(modules):
 
 
 def test_the_report_puts_packages_side_by_side_and_says_what_failed(modules, tmp_path, capsys):
-    results = modules["common"].Results(tmp_path)
+    results = modules["kit"].Results(tmp_path)
     figures = {
         "equation": "acoustic", "updates": 1e9, "bytes_of_update": 16, "bandwidth": 32e9, "date": "2026-01-01",
         "settings": {},
@@ -198,5 +198,5 @@ def test_measures_ourselves_and_goes_on_where_it_was_left(tmp_path):
     ],
 )
 def test_a_mistake_is_met_with_one_sentence(modules, options, sentence, tmp_path):
-    with pytest.raises(modules["common"].UserError, match=sentence):
+    with pytest.raises(modules["kit"].UserError, match=sentence):
         modules["run"].main(modules["run"].Options(out=tmp_path, **options))

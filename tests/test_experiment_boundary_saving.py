@@ -28,25 +28,34 @@ def experiment():
 @pytest.fixture(autouse=True)
 def no_compilation_cache(experiment, monkeypatch):
     """The command line sets one for its process, which here is that of all tests."""
-    monkeypatch.setattr(experiment.common, "use_compilation_cache", lambda folder: None)
+    monkeypatch.setattr(experiment.kit.drive, "use_compilation_cache", lambda folder: None)
 
 
 @pytest.fixture
 def tiny(experiment):
     """One source, one kind of top, the strategies that say most."""
     chosen = ("full_storage", "boundary_saving", "boundary_saving_bfloat16", "boundary_saving_int8")
-    return experiment.Settings(
-        shape=(24, 40), dt=2e-3, steps=300, frequency=8.0, shots=1, absorber_width=8, smoothing=3.0, repeats=1,
+    return experiment.Case(
+        (24, 40), 10.0, dt=2e-3, steps=300, frequency=8.0, shots=1, absorber_width=8, start_smoothing=30.0, repeats=1,
         strategies=chosen, surfaces=("free_surface",),
     )  # fmt: skip
 
 
-@pytest.mark.slow
-def test_runs_end_to_end_and_the_numbers_stand_up(experiment, tiny, tmp_path, capsys):
-    # compiling is most of the time; programs this small need no optimising
-    results = experiment.common.Results(tmp_path / "out")
-    experiment.run(results, tiny)
+@pytest.fixture
+def run(experiment, tiny, monkeypatch, tmp_path):
+    """The stages of a case, in place of the default preset's, and the folder of results."""
 
+    def run(case=tiny, stage="all"):
+        monkeypatch.setitem(experiment.PRESETS, "quick", case)
+        experiment.main(experiment.Options(out=tmp_path / "out", stage=stage))
+        return experiment.kit.Results(tmp_path / "out")
+
+    return run
+
+
+@pytest.mark.slow
+def test_runs_end_to_end_and_the_numbers_stand_up(run, tiny, capsys):
+    results = run()
     summary = json.loads(results.path("summary.json").read_text())
     found = summary["strategies"]["free_surface"]
     assert list(found) == list(tiny.strategies)
@@ -79,12 +88,9 @@ def test_runs_end_to_end_and_the_numbers_stand_up(experiment, tiny, tmp_path, ca
 
 
 @pytest.mark.slow
-def test_the_elastic_case_has_a_gradient_for_each_parameter(experiment, tiny, tmp_path):
+def test_the_elastic_case_has_a_gradient_for_each_parameter(experiment, run, tiny):
     force = {**experiment.FORCE, "repeats": 1, "receiver_every": 1, "steps": 150}
-    settings = dataclasses.replace(tiny, **force, strategies=("full_storage", "boundary_saving"))
-    settings = dataclasses.replace(settings, surfaces=("free_surface",))
-    results = experiment.common.Results(tmp_path / "out")
-    experiment.run(results, settings)
+    results = run(dataclasses.replace(tiny, **force, strategies=("full_storage", "boundary_saving")))
 
     summary = json.loads(results.path("summary.json").read_text())
     found = summary["strategies"]["free_surface"]
@@ -94,41 +100,38 @@ def test_the_elastic_case_has_a_gradient_for_each_parameter(experiment, tiny, tm
     assert max(summary["float64"]["free_surface"]["boundary_saving"].values()) < 1e-12
     for parameter in ("vp", "vs", "rho"):
         gradient = np.load(results.path(f"gradient_free_surface_boundary_saving_{parameter}.npy"))
-        assert gradient.shape == settings.shape
+        assert gradient.shape == tiny.shape
         assert results.path(f"figures/gradients_{parameter}.png").exists()
 
 
 @pytest.mark.parametrize("stage", ["model", "gradients", "compare"])
-def test_a_stage_in_an_empty_folder_says_which_comes_first(experiment, tmp_path, stage):
-    with pytest.raises(experiment.common.UserError, match=r"config\.json is missing: run --stage make first"):
-        experiment.main(experiment.Options(stage=stage, out=tmp_path / "out"))
+def test_a_stage_in_an_empty_folder_says_which_comes_first(experiment, run, stage):
+    with pytest.raises(experiment.kit.UserError, match=r"config\.json is missing: run --stage make first"):
+        run(stage=stage)
 
 
-def test_gradients_without_data_and_comparison_without_gradients(experiment, tiny, tmp_path):
-    results = experiment.common.Results(tmp_path)
-    experiment.run(results, tiny, ("make",))
-    with pytest.raises(experiment.common.UserError, match=r"data_free_surface\.npy is missing: run --stage model"):
-        experiment.run(results, None, ("gradients",))
-    with pytest.raises(experiment.common.UserError, match=r"gradient_.* is missing: run --stage gradients first"):
-        experiment.run(results, None, ("compare",))
+def test_gradients_without_data_and_comparison_without_gradients(experiment, run):
+    run(stage="make")
+    with pytest.raises(experiment.kit.UserError, match=r"data_free_surface\.npy is missing: run --stage model"):
+        run(stage="gradients")
+    with pytest.raises(experiment.kit.UserError, match=r"gradient_.* is missing: run --stage gradients first"):
+        run(stage="compare")
 
 
-def test_settings_survive_the_folder(experiment, tiny, tmp_path):
-    results = experiment.common.Results(tmp_path)
-    experiment.run(results, tiny, ("make",))
-    assert experiment.load_settings(results) == tiny
+def test_a_case_survives_the_folder(experiment, run, tiny):
+    case = experiment.kit.read_config(run(stage="make"), experiment.Case)
+    assert case.slowest < 1500.0 < 2000.0 < case.fastest
+    assert dataclasses.replace(case, slowest=0.0, fastest=0.0) == tiny
 
 
 def test_a_model_of_the_users_sets_the_time_axis(experiment, tmp_path):
-    vp = np.full((30, 50), 4000.0)
-    np.save(tmp_path / "vp.npy", vp)
-    options = experiment.Options(out=tmp_path / "out", vp=tmp_path / "vp.npy", spacing=5.0)
-    settings = experiment.resolve(options)
-    assert settings.shape == (30, 50)
-    assert settings.dt < settings.grid.stable_dt(4000.0, settings.space_order)
-    assert settings.steps * settings.dt > 1.5 * 50 * 5.0 / 4000.0
-    experiment.make(experiment.common.Results(tmp_path / "out"), settings)
-    assert (np.load(tmp_path / "out" / "start.npy") == 4000.0).all()
+    np.save(tmp_path / "vp.npy", np.full((30, 50), 4000.0))
+    experiment.main(experiment.Options(out=tmp_path / "out", vp=tmp_path / "vp.npy", spacing=5.0, stage="make"))
+    case = experiment.kit.read_config(experiment.kit.Results(tmp_path / "out"), experiment.Case)
+    assert case.shape == (30, 50)
+    assert case.dt < case.grid.stable_dt(4000.0, case.space_order)
+    assert case.steps * case.dt > 1.5 * 50 * 5.0 / 4000.0
+    assert (np.load(tmp_path / "out" / "start_vp.npy") == 4000.0).all()
 
 
 @pytest.mark.parametrize(
@@ -140,7 +143,7 @@ def test_a_model_of_the_users_sets_the_time_axis(experiment, tmp_path):
         (np.zeros((9, 9)), {}, "positive everywhere"),
         (np.array([["a"]]), {}, "not a .npy file of real numbers"),
         (np.full((30, 50), 2000.0), {"spacing": None}, "needs --spacing"),
-        (np.full((30, 50), 2000.0), {"vp": None}, "give it by --vp"),
+        (np.full((30, 50), 2000.0), {"vp": None}, "give --vp FILE"),
         (np.full((30, 50), 2000.0), {"stage": "model"}, "leave out --vp"),
     ],
 )
@@ -148,14 +151,14 @@ def test_what_a_user_can_mend_is_one_sentence(experiment, tmp_path, model, chang
     if model is not None:
         np.save(tmp_path / "vp.npy", model)
     options = experiment.Options(out=tmp_path / "out", vp=tmp_path / "vp.npy", spacing=10.0)
-    with pytest.raises(experiment.common.UserError, match=sentence):
+    with pytest.raises(experiment.kit.UserError, match=sentence):
         experiment.main(dataclasses.replace(options, **changes))
 
 
 def test_an_error_of_the_users_ends_the_program_without_a_traceback(experiment, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["run.py", "--stage", "compare", "--out", str(tmp_path / "out")])
     with pytest.raises(SystemExit) as stop:
-        experiment.common.main(experiment.main, experiment.Options)
+        experiment.kit.main(experiment.main, experiment.Options)
     assert stop.value.code == 2
     said = capsys.readouterr().err.strip()
     assert said.startswith("error: ")

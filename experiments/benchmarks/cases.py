@@ -34,17 +34,18 @@ class Case:
     @property
     def bytes_of_update(self) -> float:
         """Traffic of one cell's update in single precision, the mean over cells: what a step, or each half of an
-        elastic step, needs is read once, and what it changes is written once; so are the layer's memory variables."""
+        elastic step, needs is read once, and what it changes is written once; so are the layer's variables."""
         ndim = len(self.shape)
-        of_cell, memory = (4, 2) if self.equation == "acoustic" else {2: (20, 4), 3: (35, 6)}[ndim]
+        of_cell, layer = (4, 2) if self.equation == "acoustic" else {2: (20, 4), 3: (35, 6)}[ndim]
         damped = sum(2 * self.width / (n + 2 * self.width) for n in self.shape)  # along each axis, its own variables
-        return 4 * (of_cell + 2 * memory * damped)
+        return 4 * (of_cell + 2 * layer * damped)
 
     def arrays(self, vp: Array | None = None) -> dict[str, Array]:
         """Models in SI units, the wavelet, and the cells of shots ``(shots, axes)`` and receivers ``(receivers,
         axes)``; `vp` takes the place of the case's own."""
+        grid = jf.Grid(self.shape, self.spacing, self.dt, self.nt)
         if vp is None:
-            vp = jf.models.marmousi_like(self.shape, self.spacing) if self.marmousi else _sphere(self.shape)
+            vp = jf.models.marmousi_like(grid) if self.marmousi else _sphere(self.shape)
         depth, last = 4, self.shape[-1] - 9  # of shots and receivers, cells
         line = np.arange(8, last + 1)
         middle = [n // 2 for n in self.shape[1:-1]]
@@ -52,7 +53,6 @@ class Case:
         def cells(columns: Array) -> Array:
             return np.stack([np.full_like(columns, i) for i in (depth, *middle)] + [columns], axis=1)
 
-        grid = jf.Grid(self.shape, self.spacing, self.dt, self.nt)
         return {
             "vp": vp.astype(np.float32),
             "vs": (vp / 1.8).astype(np.float32),
@@ -63,7 +63,7 @@ class Case:
         }
 
     def job(self, order: int, **settings: Any) -> dict[str, Any]:
-        """What a worker is told beside the arrays."""
+        """What a worker needs beside the arrays."""
         return {
             "equation": self.equation,
             "shape": self.shape,

@@ -5,7 +5,8 @@ kernel (Triton), on random fields.
 
 Prints microseconds a step and the share of what the least traffic there is would take at the memory's bandwidth: 12
 bytes an update, and 4 a cell for the coefficient, which all shots share. Needs a GPU; what the kernel computes is
-tested without one, in Pallas' interpreter.
+tested without one, in Pallas' interpreter. It times a part of the package, so that it alone of the experiments imports
+what is not public.
 """
 
 import functools
@@ -25,7 +26,7 @@ from jax.experimental import pallas as pl
 from jax.experimental.pallas import triton
 
 import bandwidth
-import common
+import kit
 from jaxfwi.grid import stencils
 from jaxfwi.grid.frame import margins
 
@@ -94,7 +95,7 @@ def seconds_of_step(step_of, shots: int | None, shape: tuple[int, ...], steps: i
 
 def main() -> None:
     if jax.devices()[0].platform != "gpu":
-        raise common.UserError("kernel.py needs a GPU and jax with CUDA; jax has found none.")
+        raise kit.UserError("kernel.py needs a GPU and jax with CUDA; jax has found none.")
     moved, rows = bandwidth.of_gpu(), []
     for shots, shape in CASES:
         ways = {"XLA": (in_a_margin, tuple(n + sum(m) for n, m in zip(shape, margins(shape, ORDER // 2), strict=True)))}
@@ -105,9 +106,9 @@ def main() -> None:
             least = (12 * (shots or 1) + 4) * math.prod(shape) / moved
             cells = " x ".join(map(str, shape)) + (f", {shots} shots" if shots else "")
             rows.append([cells, name, f"{1e6 * seconds:.1f}", f"{100 * least / seconds:.0f} %"])
-    print(common.table(["cells", "step", "us a step", "of bandwidth"], rows))
+    print(kit.table(["cells", "step", "us a step", "of bandwidth"], rows))
 
 
 if __name__ == "__main__":
-    with common.ending_on_errors():
+    with kit.ending_on_errors():
         main()

@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
 
-import common
+import kit
 
 OURS, PEERS = "jaxfwi", ("deepwave", "sweep")
 NAMES = {OURS: "jaxfwi", "deepwave": "Deepwave", "sweep": "SWEEP"}
@@ -33,18 +33,18 @@ def bytes_of_step(memory: list[list[int]]) -> dict[int, float]:
     return {n: (b[max(b)] - b[min(b)]) / (max(b) - min(b)) for n, b in bytes_of.items()}
 
 
-def report(results: common.Results) -> None:
+def report(results: kit.Results) -> None:
     """``table.md``, ``summary.json`` and the figures, and the tables on the terminal."""
     newest = {(m["case"], m["order"], m["side"]): m for m in results.metrics()}  # a case measured again replaces itself
     if len({str(m["settings"]) for m in newest.values()}) > 1:
-        raise common.UserError(
+        raise kit.UserError(
             f"{results.path('metrics.jsonl')} holds runs on several devices, numbers of threads or models, which "
             "cannot stand in one table: give each an --out of its own."
         )
     metrics = [m for m in newest.values() if "error" not in m]
     failed = [m for m in newest.values() if "error" in m]
     if not any(m["side"] == OURS for m in metrics):
-        raise common.UserError(f"{results.path('metrics.jsonl')} has no results of ours: run --stage measure first.")
+        raise kit.UserError(f"{results.path('metrics.jsonl')} has no results of ours: run --stage measure first.")
     ours = {(m["case"], m["order"]): m for m in metrics if m["side"] == OURS}
     peers = [side for side in PEERS if any(m["side"] == side for m in metrics)]
     beside = {(m["case"], m["order"], m["side"]): m for m in metrics if m["side"] != OURS}
@@ -83,17 +83,17 @@ def report(results: common.Results) -> None:
         f"{bandwidth / 1e9:.1f} GB/s.",
         "Of jaxfwi: median seconds, and the memory that a gradient adds. Of the others: their seconds and memory as "
         "multiples of ours, so that more than 1 is in our favour.",
-        common.table(head, rows),
+        kit.table(head, rows),
         "Each package. First calls hold compilation. Cells of the layer count; the share of the bandwidth is that of "
         "the least traffic a forward run can have. Differences are relative L2 norms from our data and gradients.",
-        common.table(
+        kit.table(
             ["case", "order", "package", "forward s", "gradient s", "first forward s", "first gradient s",
              "forward Mcell/s", "of bandwidth", "gradient MB", "data apart", "gradient apart"], detail,
         ),
     ]  # fmt: skip
     if failed:
         rows = [[m["case"], str(m["order"]), NAMES[m["side"]], m["error"]] for m in failed]
-        text += ["Not measured:", common.table(["case", "order", "package", "why"], rows)]
+        text += ["Not measured:", kit.table(["case", "order", "package", "why"], rows)]
     if results.path("growth.json").exists():
         text += [
             "How a gradient of ours grows: the fitted power (1 is linear), and how far measurements lie off the best "
@@ -108,7 +108,7 @@ def report(results: common.Results) -> None:
         print(path)
 
 
-def _growth_table(results: common.Results) -> str:
+def _growth_table(results: kit.Results) -> str:
     found = results.read_json("growth.json")
     steps = bytes_of_step(found["memory"])
     rows: dict[str, Any] = {
@@ -116,7 +116,7 @@ def _growth_table(results: common.Results) -> str:
     }
     rows["bytes of a step by the surface's cells"] = [[4 * n for n in steps], list(steps.values())]
     draw_growth(results, rows)
-    return common.table(
+    return kit.table(
         ["what", "from", "to", "power", "off a + b x"],
         [
             [what, f"{x[0]:.0f}", f"{x[-1]:.0f}", f"{exponent(x, y):.2f}", f"{100 * straight(x, y)[2]:.0f} %"]
@@ -125,7 +125,7 @@ def _growth_table(results: common.Results) -> str:
     )
 
 
-def draw_growth(results: common.Results, rows: dict[str, Any]) -> None:
+def draw_growth(results: kit.Results, rows: dict[str, Any]) -> None:
     """``growth.png``: each with its straight line."""
     figure = Figure(figsize=(4 * len(rows), 3.6), layout="constrained")
     for ax, (what, (x, y)) in zip(figure.subplots(1, len(rows)), rows.items(), strict=True):
@@ -142,7 +142,7 @@ def draw_growth(results: common.Results, rows: dict[str, Any]) -> None:
     results.write_figure("growth", figure)
 
 
-def draw_ratios(results: common.Results, ours: dict, beside: dict, peers: list[str]) -> None:
+def draw_ratios(results: kit.Results, ours: dict, beside: dict, peers: list[str]) -> None:
     """``ratios.png``: how many times as fast, and as small, as each peer."""
     if not peers:
         return

@@ -24,7 +24,7 @@ import numpy as np
 
 import bandwidth
 import cases
-import common
+import kit
 import side_jaxfwi
 from cases import Case
 from report import NAMES, OURS, PEERS, report
@@ -67,23 +67,21 @@ class Options:
 
 def main(options: Options) -> None:
     if options.rounds < 1:
-        raise common.UserError(f"--rounds must be at least 1, got {options.rounds}.")
+        raise kit.UserError(f"--rounds must be at least 1, got {options.rounds}.")
     unknown = set(options.peers) - set(PEERS)
     if unknown:
-        raise common.UserError(f"--peers: {sorted(unknown)[0]} is none of {', '.join(PEERS)}.")
+        raise kit.UserError(f"--peers: {sorted(unknown)[0]} is none of {', '.join(PEERS)}.")
     os.environ["XLA_PYTHON_CLIENT_PREALLOCATE"] = "false"  # leave the GPU's memory to the workers
     jax.config.update("jax_platforms", {"cpu": "cpu", "gpu": "cuda,cpu"}[options.device])
     if options.device == "gpu":
         try:
             jax.devices("cuda")
         except RuntimeError:
-            raise common.UserError(
-                '--device gpu: jax finds none here; pip install "jax[cuda12]" where one is.'
-            ) from None
-    results = common.Results(options.out)
+            raise kit.UserError('--device gpu: jax finds none here; pip install "jax[cuda12]" where one is.') from None
+    results = kit.Results(options.out)
     chosen = [case for case in cases.PRESETS[options.preset] if options.only in case.name]
     if not chosen:
-        raise common.UserError(f"--only: no case's name holds {options.only!r}.")
+        raise kit.UserError(f"--only: no case's name holds {options.only!r}.")
     if options.stage in ("setup", "all") and options.peers:
         setup(options, results)
     if options.stage in ("measure", "all"):
@@ -94,12 +92,12 @@ def main(options: Options) -> None:
         report(results)
 
 
-def python_of(results: common.Results, side: str) -> Path:
+def python_of(results: kit.Results, side: str) -> Path:
     """Ours is the one that runs this; the peers have theirs in the output folder."""
     return Path(sys.executable) if side == OURS else results.path("peers/bin/python").absolute()
 
 
-def setup(options: Options, results: common.Results) -> None:
+def setup(options: Options, results: kit.Results) -> None:
     """An environment with the peers, and with our jax for SWEEP, beside the results."""
     cuda = "[cuda12]" if options.device == "gpu" else ""
     wanted = [f"jax{cuda}=={jax.__version__}", "numpy", *(VERSIONS[peer] for peer in options.peers)]
@@ -113,34 +111,34 @@ def setup(options: Options, results: common.Results) -> None:
         print(f"torch without CUDA from {CPU_TORCH}, if it can be reached; else a larger one")
         subprocess.run([*pip, "--retries", "0", "--index-url", CPU_TORCH, "torch"], capture_output=True)
     if subprocess.run([*pip, *wanted]).returncode:
-        raise common.UserError(f"the peers cannot be installed: pip install {' '.join(wanted)} failed.")
+        raise kit.UserError(f"the peers cannot be installed: pip install {' '.join(wanted)} failed.")
     results.write_json("peers/installed.json", wanted)
 
 
-def measure(options: Options, results: common.Results, chosen: list[Case]) -> None:
+def measure(options: Options, results: kit.Results, chosen: list[Case]) -> None:
     """A line of ``metrics.jsonl`` for each case, order and package."""
     if options.peers and not python_of(results, "peers").exists():
-        raise common.UserError("the peers are not installed: run --stage setup first, with the same --out.")
-    moved = bandwidth.of_cores(common.cores()) if options.device == "cpu" else bandwidth.of_gpu()
+        raise kit.UserError("the peers are not installed: run --stage setup first, with the same --out.")
+    moved = bandwidth.of_cores(kit.cores()) if options.device == "cpu" else bandwidth.of_gpu()
     sides = [OURS, *options.peers]
     settings = {
         "device": options.device,
-        "threads": common.cores(),
+        "threads": kit.cores(),
         "vp": None if options.vp is None else str(options.vp),
     }
-    known = {
+    done = {
         (m["case"], m["order"], m["side"]) for m in results.metrics() if m["settings"] == settings and "error" not in m
     }
-    bar = common.progress([(c, o) for c in chosen for o in options.orders], "measuring")
+    bar = kit.progress([(c, o) for c in chosen for o in options.orders], "measuring")
     for case, order in bar:
-        todo = [side for side in sides if (case.name, order, side) not in known]
+        todo = [side for side in sides if (case.name, order, side) not in done]
         if not todo:
             continue
         folder = results.path(f"cases/{re.sub(r'[^a-z0-9]+', '-', case.name.lower())}-order-{order}")
         for left in folder.glob("*.npy"):
             left.unlink()  # of an earlier run: what is compared must be of this one
         write(case.arrays(_marmousi(options) if case.marmousi else None), folder)
-        job = case.job(order, threads=common.cores(), device=options.device, patience=options.patience, repeats=7)
+        job = case.job(order, threads=kit.cores(), device=options.device, patience=options.patience, repeats=7)
         found: dict[str, dict[str, Any]] = {side: {} for side in todo}
         for kind in KINDS:
             runs: dict[str, list[dict[str, Any]]] = {side: [] for side in todo}
@@ -172,7 +170,7 @@ def measure(options: Options, results: common.Results, chosen: list[Case]) -> No
                 found[side] |= agreement(case, folder, side)
             results.add_metrics(
                 case=case.name, order=order, side=side, settings=settings, equation=case.equation, updates=case.updates,
-                bytes_of_update=case.bytes_of_update, bandwidth=moved, environment=common.environment(),
+                bytes_of_update=case.bytes_of_update, bandwidth=moved, environment=kit.environment(),
                 date=datetime.date.today().isoformat(), **found[side],
             )  # fmt: skip
 
@@ -184,15 +182,15 @@ def write(arrays: dict[str, np.ndarray], folder: Path) -> None:
 
 
 def _marmousi(options: Options) -> Any:
-    return None if options.vp is None else common.load_model(options.vp, "--vp", shape=(173, 561))
+    return None if options.vp is None else kit.load_model(options.vp, "--vp", shape=(173, 561))
 
 
-def work(results: common.Results, folder: Path, side: str, kind: str, job: dict[str, Any]) -> dict[str, Any]:
+def work(results: kit.Results, folder: Path, side: str, kind: str, job: dict[str, Any]) -> dict[str, Any]:
     """The figures of one worker, or ``{"error": why}``."""
     (folder / "job.json").write_text(json.dumps(job))
     threads = {name: str(job["threads"]) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")}
     # freed arrays go back to the system at once, so that memory used again is seen; timings go without
-    frugal = common.PeakMemory.RETURN_MEMORY if job["measure"] == "memory" else {}
+    frugal = kit.PeakMemory.RETURN_MEMORY if job["measure"] == "memory" else {}
     command = [python_of(results, side), "worker.py", side, kind, folder.absolute() / "job.json", folder.absolute()]
     try:
         done = subprocess.run(
@@ -251,22 +249,22 @@ SIDES = (40, 125, 390, 1200)  # cells of square models, of which the compiled pr
 STEPS = (100, 1000, 3000)
 
 
-def growth(options: Options, results: common.Results) -> None:
+def growth(options: Options, results: kit.Results) -> None:
     """``growth.json``: seconds of a gradient by cells, steps and shots, and memory by surface and steps."""
     found: dict[str, Any] = {}
     for what, row in GROWTH.items():
         found[what] = []
-        for case in common.progress(row, f"seconds by {what}"):
+        for case in kit.progress(row, f"seconds by {what}"):
             folder = results.path(f"cases/growth-{what}")
             write(case.arrays(), folder)
-            job = case.job(4, threads=common.cores(), device=options.device, patience=options.patience, repeats=7)
+            job = case.job(4, threads=kit.cores(), device=options.device, patience=options.patience, repeats=7)
             figures = work(results, folder, OURS, "gradient", {**job, "measure": "time"})
             if "error" in figures:
-                raise common.UserError(f"{case.name}: {figures['error']}")
+                raise kit.UserError(f"{case.name}: {figures['error']}")
             size = {"cells": case.updates / case.nt / case.shots, "steps": case.nt, "shots": case.shots}[what]
             found[what].append((size, statistics.median(figures["seconds"])))
     found["memory"] = []
-    for n in common.progress(SIDES, "memory"):
+    for n in kit.progress(SIDES, "memory"):
         for nt in STEPS:
             case = Case(f"{n} x {n}, {nt} steps", "acoustic", (n, n), 1, nt)
             job = case.job(4, threads=1, device=options.device)
@@ -275,4 +273,4 @@ def growth(options: Options, results: common.Results) -> None:
 
 
 if __name__ == "__main__":
-    common.main(main, Options)
+    kit.main(main, Options)

@@ -7,27 +7,26 @@ import jax
 
 
 def build(job, arrays):
-    """The simulator, the model, the survey, and what its data are compared with: zeros, so that the misfit is half the
-    sum of squares."""
+    """The model, and the problem of it: data are compared with zeros, so that the misfit is half the sum of squares."""
     import jax.numpy as jnp
 
     import jaxfwi as jf
 
     grid = jf.Grid(tuple(job["shape"]), job["spacing"], job["dt"], job["nt"])
-    place = jnp.zeros(grid.ndim)
+    node = jnp.zeros(grid.ndim)
     if job["equation"] == "acoustic":
         model = jf.Acoustic(vp=jnp.asarray(arrays["vp"]))
     else:  # forces along z, and vz recorded
         model = jf.Elastic(**{name: jnp.asarray(arrays[name]) for name in ("vp", "vs", "rho")})
-        place = place.at[0].set(0.5)  # the peers count a vertical velocity's own nodes, half a cell below the others
-    receivers = (arrays["receivers"] + place) * grid.spacing[0]
+        node = node.at[0].set(0.5)  # the peers count a vertical velocity's own nodes, half a cell below the others
+    receivers = (arrays["receivers"] + node) * grid.spacing[0]
     survey = jf.Survey.from_arrays(
-        (arrays["sources"][:, None] + place) * grid.spacing[0],
+        (arrays["sources"][:, None] + node) * grid.spacing[0],
         jnp.broadcast_to(receivers, (len(arrays["sources"]), *receivers.shape)),
         jnp.asarray(arrays["wavelet"]),
     )
     nothing = jnp.zeros((len(survey), grid.nt, len(receivers), 1), jnp.float32)
-    return jf.Simulator(grid, job["order"], jf.CPML(job["width"])), model, survey, nothing
+    return model, jf.Problem(jf.Simulator(grid, job["order"], jf.CPML(job["width"])), survey, nothing)
 
 
 def choose(job):
@@ -50,13 +49,13 @@ def prepare(job, arrays):
     choose(job)
     import jaxfwi as jf
 
-    simulator, model, survey, nothing = build(job, arrays)
+    model, problem = build(job, arrays)
 
     def forward():
-        return jax.device_get(jf.simulate(simulator, model, survey))[..., 0]
+        return jax.device_get(jf.simulate(problem.simulator, model, problem.survey))[..., 0]
 
     def gradient():
-        _, g = jax.device_get(jf.misfit_and_gradient(simulator, jf.misfits.l2, model, survey, nothing))
+        _, g = jax.device_get(problem.misfit_and_gradient(model))
         return {name: getattr(g, name) for name in arrays if hasattr(g, name)}
 
     return f"jaxfwi {metadata.version('jaxfwi')}, jax {jax.__version__}", forward, gradient
@@ -66,8 +65,8 @@ def temporary_bytes(job, arrays):
     """What the compiled gradient of the first shot needs beside its arguments and results."""
     import jaxfwi as jf
 
-    simulator, model, survey, nothing = build(job, arrays)
-    gradient = jax.jit(lambda m: jf.misfit_and_gradient(simulator, jf.misfits.l2, m, survey, nothing))
+    model, problem = build(job, arrays)
+    gradient = jax.jit(lambda m: problem.misfit_and_gradient(m))
     analysis = gradient.lower(model).compile(jf.compiler_options()).memory_analysis()
-    assert analysis is not None  # as on backends that do not tell
+    assert analysis is not None  # as on backends that do not say
     return analysis.temp_size_in_bytes

@@ -2,23 +2,21 @@
 
     python experiments/boundary_saving/run.py --preset quick
 
-Stages: `make` writes models and settings, `model` the observed data, `gradients` measures each memory strategy in a
+Stages: `make` writes models and case, `model` the observed data, `gradients` measures each memory strategy in a
 process of its own, `compare` makes the figures and tables.
 """
 
 import dataclasses
 import math
 import os
-import statistics
 import subprocess
 import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
 from typing import Any, Literal
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import jax
 import jax.numpy as jnp
@@ -26,13 +24,10 @@ import numpy as np
 import psutil
 from matplotlib.figure import Figure
 
-import common
-import jaxfwi as jf
-from jaxfwi import models, plot
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-Preset = Literal["quick", "full", "cost", "elastic", "elastic_cost"]
-Stage = Literal["make", "model", "gradients", "compare"]
-STAGES: tuple[Stage, ...] = ("make", "model", "gradients", "compare")
+import jaxfwi as jf
+import kit
 
 # what an earlier run of the later stages left in the folder, and no longer holds when a stage runs again
 AFTER_GRADIENTS = ("gradient_*.npy", "metrics.jsonl", "summary.json", "table.md", "figures/*.png")
@@ -66,55 +61,63 @@ GATHER_PERCENTILE, GRADIENT_PERCENTILE = 90.0, 98.0  # of the magnitudes drawn w
 
 
 @dataclass(frozen=True)
-class Options:
+class Options(kit.Options):
     """The gradient by plain AD, checkpointing and boundary saving: equality, time and measured memory."""
 
-    preset: Preset | None = None
+    out: Path = Path("runs/boundary_saving")
+    """The output folder."""
+    preset: Literal["quick", "full", "cost", "elastic", "elastic_cost"] | None = None  # pyright: ignore
     """Acoustic: quick (the default, under a minute), full, or cost (one shot on 173 x 561 cells, 2000 steps).
     Elastic, one shot: elastic (five to six minutes), or elastic_cost (as cost)."""
-    stage: Literal["make", "model", "gradients", "compare", "all"] = "all"
-    """One stage; each reads what the one before wrote."""
-    out: Path = Path("runs/boundary_saving")
-    """Folder of results."""
-    vp: Path | None = None
-    """Velocity model in m/s, a .npy file (nz, nx), instead of the two layers."""
-    start: Path | None = None
-    """The model at which the gradient is taken, of the same shape; by default the model, smoothed."""
-    spacing: float | None = None
-    """Metres between the cells of --vp."""
+    stage: Literal["make", "model", "gradients", "compare", "all"] = "all"  # pyright: ignore
+    """Make the models; model the data; measure the gradients; compare. Each reads what the one before wrote."""
     steps: int | None = None
     """Time steps; by default enough for waves to cross the model and come back."""
 
 
-@dataclass(frozen=True)
-class Settings:
-    """All that decides the result, as in config.json. Without `vp` the model is two layers of `shape`."""
+@dataclass(frozen=True, kw_only=True)
+class Case(kit.Case):
+    """All that decides the result: two layers, or the user's model, and one gradient in them."""
 
     equation: Literal["acoustic", "elastic"] = "acoustic"  # elastic: of vp, with VP_OVER_VS and DENSITY
-    shape: tuple[int, ...] = (64, 128)
-    spacing: float = 10.0  # m
-    dt: float = 1e-3  # s
+    start_smoothing: float | None = 80.0
+    dt: float = 1e-3
     steps: int = 1500
     frequency: float = 5.0  # Hz, of the Ricker wavelet
-    amplitude: float = (
-        1.0  # of the wavelet; a force of 1 N/m moves rock by so little that float32 would lose squares of it
-    )
+    amplitude: float = 1.0  # of the wavelet; a force of 1 N/m moves rock so little that float32 would lose its square
     shots: int = 10
     source_span: tuple[float, float] = (0.05, 0.95)  # the first and last source, in widths of the model
-    receiver_every: int = 4  # cells
-    depth: float = 20.0  # m, of sources and receivers; on a free surface pressure would emit and record nothing
+    receiver_every: int = 4  # columns
+    depth: float = 20.0  # of sources and receivers; on a free surface pressure would emit and record nothing
     space_order: int = 4
     absorber_width: int = 20  # cells
     absorber_velocity: float = 2000.0  # m/s
-    smoothing: float = 8.0  # cells, of the model at which the gradient is taken
     repeats: int = 7  # timed runs of each strategy
-    vp: str | None = None
-    start: str | None = None
     strategies: tuple[str, ...] = tuple(STRATEGIES)
-    compiled_only: tuple[
-        str, ...
-    ] = ()  # of the strategies: too large to run, so that only the compiler's figure is known
+    compiled_only: tuple[str, ...] = ()  # strategies too large to run, so that only the compiler's figure is there
     surfaces: tuple[str, ...] = tuple(SURFACES)
+    layers: bool = True  # whether the model is the two layers, whose echoes have names
+
+    def section(self) -> np.ndarray:
+        return jf.models.two_layers(self.cells)
+
+    def start_of(self, true: np.ndarray) -> np.ndarray:
+        return jf.models.smooth(true, self.cells, self.start_smoothing)
+
+    def fitted(self, true: np.ndarray, start: np.ndarray, options: Any) -> "Case":
+        """The case for these models: the user's set the time axis."""
+        case = super().fitted(true, start, options)
+        if options.steps is not None:
+            case = dataclasses.replace(case, steps=options.steps)
+        if options.vp is None:
+            return case
+        fastest = float(max(true.max(), start.max()))
+        stable = self.cells.stable_dt(fastest, self.space_order, self.model(true).staggered)
+        dt = min(self.dt, float(f"{0.8 * stable:.2g}"))
+        slow = float(true.mean()) / (VP_OVER_VS if self.elastic else 1.0)
+        seconds = 1.5 / self.frequency + 1.5 * math.hypot(*self.shape) * self.spacing / slow
+        steps = options.steps or math.ceil(seconds / dt)
+        return dataclasses.replace(case, dt=dt, steps=steps, absorber_velocity=fastest, layers=False)
 
     @property
     def measured(self) -> list[str]:
@@ -170,206 +173,126 @@ class Settings:
         )
 
 
-LARGE = Settings(
-    shape=(173, 561), spacing=20.0, dt=2e-3, steps=2000, shots=1, space_order=8, repeats=5, surfaces=("absorbing",)
-)
+LARGE = Case(
+    (173, 561), 20.0, dt=2e-3, steps=2000, shots=1, space_order=8, start_smoothing=160.0, repeats=5,
+    surfaces=("absorbing",),
+)  # fmt: skip
 # one vertical force in the middle of the surface
 FORCE: dict[str, Any] = {
     "equation": "elastic", "amplitude": 1e9, "shots": 1, "source_span": (0.5, 0.5), "depth": 0.0, "dt": 2e-3,
     "repeats": 3,
 }  # fmt: skip
-PRESETS: dict[Preset, Settings] = {
-    "quick": Settings(shots=4, dt=2e-3, steps=600, repeats=3),
-    "full": Settings(),
+PRESETS = {
+    "quick": Case((64, 128), 10.0, shots=4, dt=2e-3, steps=600, repeats=3),
+    "full": Case((64, 128), 10.0),
     "cost": LARGE,
-    "elastic": Settings(**FORCE, shape=(64, 129), steps=1000, receiver_every=1),
+    "elastic": Case((64, 129), 10.0, **FORCE, steps=1000, receiver_every=1),
     "elastic_cost": dataclasses.replace(LARGE, **FORCE, compiled_only=(PLAIN,)),
 }
 
 
 def main(options: Options) -> None:
-    results = common.Results(options.out)
-    common.use_compilation_cache(options.out.parent / ".jax_cache")
-    own = [f"--{n}" for n in ("preset", "vp", "start", "spacing", "steps") if getattr(options, n) is not None]
-    if options.stage in ("all", "make"):
-        run(results, resolve(options), STAGES if options.stage == "all" else ("make",))
-    elif own:
-        config = results.path("config.json")
-        raise common.UserError(f"stage {options.stage} has its settings from {config}: leave out {own[0]}.")
-    else:
-        run(results, None, (options.stage,))
+    kit.run(options, PRESETS, {"make": check, "model": model, "gradients": gradients, "compare": compare})
 
 
-def run(results: common.Results, settings: Settings | None, stages: tuple[Stage, ...] = STAGES) -> None:
-    """Run the stages; only `make` needs settings."""
-    for stage in stages:
-        if stage == "make":
-            if settings is None:
-                raise common.UserError("stage make needs settings.")
-            make(results, settings)
-        else:
-            {"model": model, "gradients": gradients, "compare": compare}[stage](results)
-
-
-def resolve(options: Options) -> Settings:
-    """Settings from a preset and, if given, a model of the user's, whose time axis is chosen to fit it."""
-    settings = PRESETS[options.preset or "quick"]
-    if options.steps is not None:
-        settings = dataclasses.replace(settings, steps=options.steps)
-    if options.vp is None:
-        if options.start is not None or options.spacing is not None:
-            raise common.UserError("--start and --spacing belong to a model of your own: give it by --vp.")
-        return settings
-    vp = common.load_model(options.vp, "--vp")
-    spacing = common.check_spacing(options.spacing)
-    start = None if options.start is None else common.load_model(options.start, "--start", shape=vp.shape)
-    fastest = float(max(vp.max(), vp.max() if start is None else start.max()))
-    with common.user_errors():
-        stable = jf.Grid(vp.shape, spacing, 1e-3, 1).stable_dt(
-            fastest, settings.space_order, settings.model(vp).staggered
-        )
-    dt = min(settings.dt, float(f"{0.8 * stable:.2g}"))
-    slow = float(vp.mean()) / (VP_OVER_VS if settings.elastic else 1.0)
-    seconds = 1.5 / settings.frequency + 1.5 * math.hypot(*vp.shape) * spacing / slow
-    return dataclasses.replace(
-        settings,
-        shape=vp.shape,
-        spacing=spacing,
-        dt=dt,
-        steps=options.steps or math.ceil(seconds / dt),
-        absorber_velocity=fastest,
-        vp=str(options.vp),
-        start=None if options.start is None else str(options.start),
-    )
-
-
-def make(results: common.Results, settings: Settings) -> None:
-    """Write ``config.json``, ``vp.npy`` and ``start.npy``; what an earlier run left for the later stages goes."""
+def check(case: Case, results: kit.Results) -> None:
+    """What cannot be simulated is said at once."""
     results.remove(*AFTER_MODEL)
-    if settings.vp is None:
-        vp = models.two_layers(settings.shape)
-    else:
-        vp = common.load_model(Path(settings.vp), "--vp", shape=settings.shape)
-    if settings.start is None:
-        start = models.smooth(vp, settings.smoothing)
-    else:
-        start = common.load_model(Path(settings.start), "--start", shape=settings.shape)
-    with common.user_errors():
-        for surface in settings.surfaces:
-            settings.simulator(surface).admit(settings.model(vp), settings.survey())
-    results.write_array("vp.npy", vp)
-    results.write_array("start.npy", start)
-    results.write_json("config.json", dataclasses.asdict(settings))
+    for surface in case.surfaces:
+        case.simulator(surface).admit(case.model(kit.scene(case, results).true["vp"]), case.survey())
 
 
-def load_settings(results: common.Results) -> Settings:
-    results.need("config.json", "make")
-    config: dict[str, Any] = results.read_json("config.json")
-    lists: dict[str, Any] = {key: tuple(value) for key, value in config.items() if isinstance(value, list)}
-    return Settings(**config | lists)
-
-
-def load(results: common.Results, name: str, stage: Stage) -> np.ndarray:
-    return np.load(results.need(f"{name}.npy", stage))
-
-
-def gradient_names(settings: Settings, surface: str, name: str) -> dict[str, str]:
+def gradient_names(case: Case, surface: str, name: str) -> dict[str, str]:
     """The file of each parameter's gradient by a strategy; the parameter's name is left out if there is one alone."""
     stem = f"gradient_{surface}_{name}"
-    one = len(settings.parameters) == 1
-    return {p: stem if one else f"{stem}_{p}" for p in settings.parameters}
+    one = len(case.parameters) == 1
+    return {p: stem if one else f"{stem}_{p}" for p in case.parameters}
 
 
-def load_gradient(results: common.Results, settings: Settings, surface: str, name: str) -> dict[str, np.ndarray]:
-    return {p: load(results, file, "gradients") for p, file in gradient_names(settings, surface, name).items()}
+def load_gradient(results: kit.Results, case: Case, surface: str, name: str) -> dict[str, np.ndarray]:
+    return {p: results.load(f"{file}.npy", "gradients") for p, file in gradient_names(case, surface, name).items()}
 
 
-def write_gradient(results: common.Results, settings: Settings, surface: str, name: str, gradient: Any) -> None:
-    for parameter, file in gradient_names(settings, surface, name).items():
+def write_gradient(results: kit.Results, case: Case, surface: str, name: str, gradient: Any) -> None:
+    for parameter, file in gradient_names(case, surface, name).items():
         results.write_array(f"{file}.npy", getattr(gradient, parameter))
 
 
-def model(results: common.Results) -> None:
+def model(case: Case, results: kit.Results) -> None:
     """Write the observed data, ``data_<surface>.npy``."""
-    settings = load_settings(results)
-    truth = settings.model(load(results, "vp", "make"))
     results.remove(*AFTER_MODEL)
-    for surface in common.progress(settings.surfaces, "model"):
-        with common.user_errors():
-            data = jf.simulate(settings.simulator(surface), truth, settings.survey())
-        results.write_array(f"data_{surface}.npy", data)
+    truth = case.model(kit.scene(case, results).true["vp"])
+    for surface in kit.progress(case.surfaces, "model"):
+        results.write_array(f"data_{surface}.npy", jf.simulate(case.simulator(surface), truth, case.survey()))
 
 
-def gradients(results: common.Results) -> None:
+def gradients(case: Case, results: kit.Results) -> None:
     """Write ``gradient_<surface>_<strategy>.npy`` (elastic: ``..._<parameter>.npy``) and ``metrics.jsonl``: each
     strategy in a process of its own.
     """
-    settings = load_settings(results)
-    for surface in settings.surfaces:
+    for surface in case.surfaces:
         results.need(f"data_{surface}.npy", "model")
     # plain AD keeps the padded fields (elastic: derivatives, one for each stress and velocity they add to) and at most
     # as much again for the layers; the last worker does so in float64
-    kept = 0 if PLAIN not in settings.measured else 10 if settings.elastic else 2
-    layers = 2 * (settings.absorber_width + settings.space_order)
-    expected = kept * 8e-9 * settings.steps * math.prod(n + layers for n in settings.shape)
+    kept = 0 if PLAIN not in case.measured else 10 if case.elastic else 2
+    layers = 2 * (case.absorber_width + case.space_order)
+    expected = kept * 8e-9 * case.steps * math.prod(n + layers for n in case.shape)
     free = psutil.virtual_memory().available / 1e9
     if expected > free:
-        raise common.UserError(
+        raise kit.UserError(
             f"plain AD would need up to {expected:.1f} GB and {free:.1f} GB are free: take fewer --steps or a smaller "
             "model."
         )
     results.remove(*AFTER_GRADIENTS)
-    for name in common.progress([*settings.strategies, FLOAT64], "gradients"):
+    for name in kit.progress([*case.strategies, FLOAT64], "gradients"):
         command = [sys.executable, __file__, "worker", name, str(results.folder)]
         process = subprocess.run(
-            command, env=os.environ | common.PeakMemory.RETURN_MEMORY, capture_output=True, text=True, check=False
+            command, env=os.environ | kit.PeakMemory.RETURN_MEMORY, capture_output=True, text=True, check=False
         )
         if process.returncode:
             said = process.stderr.strip().splitlines() or ["it was killed, perhaps for want of memory"]
-            raise common.UserError(f"the gradient by {name} failed (exit {process.returncode}): {said[-1]}")
+            raise kit.UserError(f"the gradient by {name} failed (exit {process.returncode}): {said[-1]}")
 
 
-def worker(name: str, results: common.Results) -> None:
+def worker(name: str, results: kit.Results) -> None:
     """Measure one strategy, with and without a free surface, and add to the results."""
-    settings = load_settings(results)
+    case = kit.read_config(results, Case)
     if name == FLOAT64:
         jax.config.update("jax_enable_x64", True)
-    start = settings.model(load(results, "start", "make").astype(float))
-    for surface in settings.surfaces:
-        observed = jnp.asarray(load(results, f"data_{surface}", "model"), dtype=float)
+    start = case.model(kit.scene(case, results).start["vp"].astype(float))
+    for surface in case.surfaces:
+        observed = jnp.asarray(results.load(f"data_{surface}.npy", "model"), dtype=float)
         if name == FLOAT64:
-            for strategy in settings.exact:
-                gradient, _ = measure(settings, surface, strategy, start, observed, repeats=0)
-                write_gradient(results, settings, surface, f"{strategy}_{FLOAT64}", gradient)
+            for strategy in case.exact:
+                gradient, _ = measure(case, surface, strategy, start, observed, repeats=0)
+                write_gradient(results, case, surface, f"{strategy}_{FLOAT64}", gradient)
         else:
-            gradient, row = measure(settings, surface, name, start, observed, settings.repeats)
+            gradient, row = measure(case, surface, name, start, observed, case.repeats)
             if gradient is not None:
-                write_gradient(results, settings, surface, name, gradient)
+                write_gradient(results, case, surface, name, gradient)
             results.add_metrics(surface=surface, strategy=name, **row)
 
 
-def measure(
-    settings: Settings, surface: str, strategy: str, start: Any, observed: Any, repeats: int
-) -> tuple[Any, dict]:
+def measure(case: Case, surface: str, strategy: str, start: Any, observed: Any, repeats: int) -> tuple[Any, dict]:
     """The gradient and its cost, and beside it the cost of a forward run, the two timed in turns. Of what is compiled
     only, no gradient.
     """
-    survey = settings.survey()
-    simulator = settings.simulator(surface, STRATEGIES[strategy])
+    survey = case.survey()
+    simulator = case.simulator(surface, STRATEGIES[strategy])
 
     def gradient_of(start, observed):
-        return jf.misfit_and_gradient(simulator, jf.misfits.l2, start, survey, observed)
+        return jf.Problem(simulator, survey, observed).misfit_and_gradient(start)
 
     options = jf.compiler_options()
     begin = time.perf_counter()
     compiled = jax.jit(gradient_of).lower(start, observed).compile(options)
     row: dict[str, Any] = {"compile_seconds": time.perf_counter() - begin, "compiled_bytes": compiled_memory(compiled)}
-    if strategy in settings.compiled_only:
+    if strategy in case.compiled_only:
         return None, row
     misfit, gradient = compiled(start, observed)
     row["misfit"] = float(misfit)
     if repeats:
-        forward = jax.jit(lambda start: jf.simulate(settings.simulator(surface), start, survey))
+        forward = jax.jit(lambda start: jf.simulate(case.simulator(surface), start, survey))
         forward = forward.lower(start).compile(options)
         jax.block_until_ready(forward(start))
         row["forward_compiled_bytes"] = compiled_memory(forward)
@@ -379,7 +302,7 @@ def measure(
         seconds: dict[str, list[float]] = {prefix: [] for prefix in runs}
         for _ in range(repeats):
             for prefix, function in runs.items():
-                seconds[prefix].append(timed(function))
+                seconds[prefix].append(kit.timed(function)[0])
         row |= {f"{prefix}seconds": values for prefix, values in seconds.items()}
     return gradient, row
 
@@ -390,69 +313,55 @@ def compiled_memory(program: Any) -> int | None:
     return None if analysis is None else analysis.temp_size_in_bytes
 
 
-def timed(function: Callable[[], Any]) -> float:
-    begin = time.perf_counter()
-    jax.block_until_ready(function())
-    return time.perf_counter() - begin
-
-
 def added_memory(function: Callable[[], Any]) -> int | None:
     """Bytes of resident memory that a call adds; None on a device whose memory is not the process's."""
     if jax.default_backend() != "cpu":
         return None
-    with common.PeakMemory() as memory:
+    with kit.PeakMemory() as memory:
         jax.block_until_ready(function())
     return memory.added
 
 
-def compare(results: common.Results) -> None:
+def compare(case: Case, results: kit.Results) -> None:
     """Write ``summary.json``, ``table.md`` and ``figures/``."""
-    settings = load_settings(results)
-    reference = settings.measured[0]
-    found = {
-        surface: {s: load_gradient(results, settings, surface, s) for s in settings.measured}
-        for surface in settings.surfaces
-    }
+    reference = case.measured[0]
+    found = {surface: {s: load_gradient(results, case, surface, s) for s in case.measured} for surface in case.surfaces}
     rows = {(row["surface"], row["strategy"]): row for row in results.metrics()}
-    summary: dict[str, Any] = {"environment": common.environment(), "reference": reference}
+    summary: dict[str, Any] = {"environment": kit.environment(), "reference": reference}
     summary |= {"forward": {}, "strategies": {}, "float64": {}}
     for surface, by in found.items():
         first = rows[surface, reference]
         summary["forward"][surface] = {
-            "seconds": statistics.median(x for s in by for x in rows[surface, s]["forward_seconds"]),
+            "seconds": median(x for s in by for x in rows[surface, s]["forward_seconds"]),
             "measured_bytes": first["forward_measured_bytes"],
             "compiled_bytes": first["forward_compiled_bytes"],
         }
         summary["strategies"][surface] = {
             s: summarise(rows[surface, s], differences(by[s], by[reference]) if s in by else None)
-            for s in settings.strategies
+            for s in case.strategies
         }
-        double = {s: load_gradient(results, settings, surface, f"{s}_{FLOAT64}") for s in settings.exact}
+        double = {s: load_gradient(results, case, surface, f"{s}_{FLOAT64}") for s in case.exact}
         summary["float64"][surface] = {s: differences(g, double[reference]) for s, g in double.items()}
         summary["float64"][surface]["float32_plain"] = differences(by[reference], double[reference])
     results.write_json("summary.json", summary)
     text = tables(summary)
     results.write_text("table.md", text)
-    draw(results, settings, found)
+    draw(results, case, found)
     print(text)
     print(f"Results are in {results.folder}.")
 
 
 def differences(gradient: dict[str, np.ndarray], reference: dict[str, np.ndarray]) -> dict[str, float]:
     """Relative L2 difference of each parameter's gradient."""
-
-    def difference(g, r):
-        return float(np.linalg.norm(g - r) / np.linalg.norm(r))
-
-    return {p: difference(g.astype(np.float64), reference[p].astype(np.float64)) for p, g in gradient.items()}
+    return {p: kit.difference(g, reference[p]) for p, g in gradient.items()}
 
 
 def summarise(row: dict[str, Any], difference: dict[str, float] | None) -> dict[str, Any]:
     kept = {k: row.get(k) for k in ("measured_bytes", "compiled_bytes", "compile_seconds")}
     if difference is None:
         return kept
-    seconds = statistics.median(row["seconds"])
-    ratio = seconds / statistics.median(row["forward_seconds"])
+    seconds = median(row["seconds"])
+    ratio = seconds / median(row["forward_seconds"])
     return {"difference": difference, "seconds": seconds, "to_forward": ratio, **kept}
 
 
@@ -479,7 +388,7 @@ def tables(summary: dict[str, Any]) -> str:
     for surface, strategies in summary["strategies"].items():
         rows = [row("Forward run alone", summary["forward"][surface], ["" for _ in parameters])]
         rows += [row(NAMES[s], cost, relative(s, cost)) for s, cost in strategies.items()]
-        parts.append(f"**{SURFACES[surface]}**, float32\n\n{common.table(head, rows)}\n")
+        parts.append(f"**{SURFACES[surface]}**, float32\n\n{kit.table(head, rows)}\n")
     lines = {s: f"{NAMES[s]} from {inside(NAMES[reference])}, both in float64" for s in EXACT if s != reference}
     lines["float32_plain"] = f"{NAMES[reference]} in float32 from {inside(NAMES[reference])} in float64"
     found = summary["float64"]
@@ -490,7 +399,7 @@ def tables(summary: dict[str, Any]) -> str:
     ]
     tops = {s: SURFACES[s].split(" (")[0].lower() for s in found}
     head = ["Difference", *(tops[s] if one else f"{tops[s]}, {p}" for s in found for p in parameters)]
-    parts.append(common.table(head, rows) + "\n")
+    parts.append(kit.table(head, rows) + "\n")
     e = summary["environment"]
     parts.append(f"{e['device']}, {e['cores']} cores, {e['system']}, Python {e['python']}, jax {e['jax']}.\n")
     return "\n".join(parts)
@@ -501,18 +410,18 @@ def inside(name: str) -> str:
     return name[0].lower() + name[1:]
 
 
-def draw(results: common.Results, settings: Settings, found: dict[str, dict[str, dict[str, np.ndarray]]]) -> None:
+def draw(results: kit.Results, case: Case, found: dict[str, dict[str, dict[str, np.ndarray]]]) -> None:
     """Write the figures."""
-    survey, spacing = settings.survey(), settings.spacing
+    survey, grid, scene = case.survey(), case.grid, kit.scene(case, results)
     sources, receivers = np.asarray(survey.source)[:, 0], np.asarray(survey.receiver)[0]
-    vp, start = load(results, "vp", "make"), load(results, "start", "make")
+    vp, start = scene.true["vp"], scene.start["vp"]
     height = 3.9 * vp.shape[0] / vp.shape[1] + 0.75
 
     figure = Figure(figsize=(11, height), layout="constrained")
     clim = (float(min(vp.min(), start.min())), float(max(vp.max(), start.max())))
     titles = ("Model of the observed data", "Model at which the gradient is taken")
     for ax, section, title in zip(figure.subplots(1, 2), (vp, start), titles, strict=True):
-        plot.model(section, spacing, ax, title=title, clim=clim)
+        jf.plot.model(section, grid, ax, title=title, clim=clim)
         for name, (z, x), look in (
             ("receivers", receivers.T / 1e3, {"marker": "v", "s": 14, "c": "white", "edgecolors": "black"}),
             ("sources", sources.T / 1e3, {"marker": "*", "s": 110, "c": "tab:red", "edgecolors": "white"}),
@@ -522,9 +431,9 @@ def draw(results: common.Results, settings: Settings, found: dict[str, dict[str,
     results.write_figure("models", figure)
 
     shot = len(survey) // 2
-    components = settings.simulator("absorbing").receiver_fields or ("pressure",)
+    components = case.simulator("absorbing").receiver_fields or ("pressure",)
     gathers = {
-        (surface, c): load(results, f"data_{surface}", "model")[shot, :, :, i]
+        (surface, c): results.load(f"data_{surface}.npy", "model")[shot, :, :, i]
         for surface in found
         for i, c in enumerate(components)
     }
@@ -534,11 +443,11 @@ def draw(results: common.Results, settings: Settings, found: dict[str, dict[str,
     axes = np.ravel(figure.subplots(len(components), len(found), squeeze=False).T)
     for ax, ((surface, component), gather) in zip(axes, gathers.items(), strict=True):
         look: dict[str, Any] = {"label": "Pressure (source units)", "title": SURFACES[surface]}
-        if settings.elastic:
+        if case.elastic:
             look = {"label": f"{component} (m/s)", "title": f"{component}. {SURFACES[surface]}"}
-        plot.gather(gather, settings.dt, ax, receiver_x=receivers[:, 1], clim=(-limit, limit), **look)
-        if settings.vp is None and not settings.elastic:  # two layers, whose echoes are known
-            period, velocity, interface = 1 / settings.frequency, float(vp[0, 0]), (vp.shape[0] // 2 - 0.5) * spacing
+        jf.plot.gather(gather, grid, ax, receiver_x=receivers[:, 1], clim=(-limit, limit), **look)
+        if case.layers and not case.elastic:
+            period, velocity, interface = 1 / case.frequency, float(vp[0, 0]), (vp.shape[0] // 2 - 0.5) * case.spacing
             echo = 1.5 * period + 2 * (interface - z) / velocity
             labels = {"direct wave ↓": 0.5 * period, "reflection ↑": echo + period}
             if surface == "free_surface":
@@ -550,10 +459,10 @@ def draw(results: common.Results, settings: Settings, found: dict[str, dict[str,
         f"Shot at {x / 1e3:.2f} km. One grey scale, clipped at percentile {GATHER_PERCENTILE:g} of the magnitude"
     )
     results.write_figure("gathers", figure)
-    for p in settings.parameters:
+    for p in case.parameters:
         drawn = {surface: {s: gradient[p] for s, gradient in by.items()} for surface, by in found.items()}
-        figure = draw_gradients(drawn, spacing, f"Gradient of {p}" if settings.elastic else "Gradient", UNITS[p])
-        results.write_figure(f"gradients_{p}" if settings.elastic else "gradients", figure, dpi=90)
+        figure = draw_gradients(drawn, case.spacing, f"Gradient of {p}" if case.elastic else "Gradient", UNITS[p])
+        results.write_figure(f"gradients_{p}" if case.elastic else "gradients", figure, dpi=90)
 
 
 def draw_gradients(found: dict[str, dict[str, np.ndarray]], spacing: float, name: str, unit: str) -> Figure:
@@ -567,7 +476,7 @@ def draw_gradients(found: dict[str, dict[str, np.ndarray]], spacing: float, name
         limit = float(np.percentile(np.abs(np.stack(list(gradients.values()))), GRADIENT_PERCENTILE))
         power = math.floor(math.log10(limit))
         gradients, limit = {s: g / 10.0**power for s, g in gradients.items()}, limit / 10.0**power
-        look = {"extent": extent, "vmin": -limit, "vmax": limit, "cmap": plot.DIVERGING, "interpolation": "nearest"}
+        look = {"extent": extent, "vmin": -limit, "vmax": limit, "cmap": jf.plot.DIVERGING, "interpolation": "nearest"}
         panels = half.subplots(rows, 2, sharex=True, sharey=True, squeeze=False)
         for (left, right), (strategy, gradient) in zip(panels, gradients.items(), strict=True):
             left.imshow(gradient, **look)
@@ -602,6 +511,6 @@ def magnification(limit: float, size: float) -> tuple[float, str]:
 
 if __name__ == "__main__":
     if sys.argv[1:2] == ["worker"]:
-        worker(sys.argv[2], common.Results(sys.argv[3]))
+        worker(sys.argv[2], kit.Results(sys.argv[3]))
     else:
-        common.main(main, Options)
+        kit.main(main, Options)

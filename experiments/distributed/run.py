@@ -10,24 +10,24 @@ import dataclasses
 import math
 import os
 import resource
-import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from statistics import median
 from typing import Any, Literal
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import jax
 import numpy as np
-import optax
 from matplotlib.figure import Figure
 
-import common
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
 import jaxfwi as jf
+import kit
 
 Array = np.ndarray
 Name = Literal["1_device", "2_devices", "4_devices", "2_processes"]
@@ -56,21 +56,12 @@ CONFIGURATIONS = {
 
 
 @dataclass(frozen=True)
-class Options:
-    """Modelling in batches and FWI by mini-batches on 1, 2 and 4 devices and on two processes: equality and cost."""
+class Options(kit.Options):
+    """Modelling in batches and FWI by mini-batches on 1, 2 and 4 devices and on two processes: equality and cost.
+    Preset quick takes about 2 minutes on 2 cores, full hours."""
 
-    preset: Literal["tiny", "quick", "full"] | None = None
-    """How much to compute: tiny to see that it runs, quick (the default) about 2 minutes on 2 cores, full hours."""
-    stage: Literal["make", "model", "invert", "compare", "all"] = "all"
-    """Make the models; model the data; invert; compare. Each reads what the one before wrote in the output folder."""
     out: Path = Path("runs/distributed")
     """The output folder."""
-    vp: Path | None = None
-    """A .npy file with the true velocity in m/s, (depth, distance); by default a Marmousi-like section."""
-    start: Path | None = None
-    """A .npy file with the starting model; by default the true one smoothed."""
-    spacing: float | None = None
-    """Metres between the cells of your model."""
     configurations: tuple[Name, ...] | None = None
     """What to run on, the first for the others to be compared with; by default all."""
     iterations: int | None = None
@@ -79,85 +70,66 @@ class Options:
     """Shots at once on a device, 1 by default: more suit a GPU."""
 
 
-@dataclass(frozen=True)
-class Preset:
-    """What is computed."""
+@dataclass(frozen=True, kw_only=True)
+class Case(kit.Inversion):
+    """What is computed, in one band."""
 
-    shape: tuple[int, int]  # of the section, where no file is given
-    spacing: float
-    iterations: int
-    frequency: float  # peak frequency of the Ricker wavelet, Hz
+    rates: tuple[float, ...] = (25.0,)
+    start_smoothing: float | None = 300.0
     shots: int = 87
     receivers: int = 128  # of a shot
     batches: int = 10  # that the survey is modelled in
     shots_per_iteration: int = 20
     batch: int = 1  # shots at once on a device
-    rate: float = 25.0  # Adam's first step, m/s
-    duration: float = 4.0  # of the records, s
-    smoothing: float = 300.0  # standard deviation of the Gaussian that makes the starting model, m
-    order: int = 8
-    slowest: float = 0.0  # bounds of the inversion, m/s, set by stage make: the models' extremes and 5 % more
-    fastest: float = 0.0  # the time step is chosen for it
     configurations: tuple[str, ...] = ("1_device", "2_devices", "4_devices", "2_processes")
+
+    def fitted(self, true: Array, start: Array, options: Any) -> "Case":
+        """The case for these models, with what the command line says."""
+        for name in ("iterations", "batch"):
+            value = getattr(options, name)
+            if value is not None and value < 1:
+                raise kit.UserError(f"--{name} must be at least 1, got {value}.")
+        case = dataclasses.replace(
+            self,
+            iterations=self.iterations if options.iterations is None else (options.iterations,),
+            batch=options.batch or self.batch,
+            configurations=options.configurations or self.configurations,
+            receivers=min(self.receivers, self.shape[1]),
+        )
+        return super(Case, case).fitted(true, start, options)
 
 
 PRESETS = {
-    "tiny": Preset((24, 60), 50.0, iterations=3, frequency=3.0, shots=7, receivers=20, batches=3, shots_per_iteration=5,
-                   duration=1.2, order=4),
-    "quick": Preset((58, 188), 60.0, iterations=10, frequency=3.0, receivers=94, rate=40.0),
-    "full": Preset((173, 561), 20.0, iterations=100, frequency=4.0),
+    "tiny": Case((24, 60), 50.0, iterations=(3,), frequencies=(3.0,), shots=7, receivers=20, batches=3,
+                 shots_per_iteration=5, duration=1.2, order=4),
+    "quick": Case((58, 188), 60.0, iterations=(10,), frequencies=(3.0,), receivers=94, rates=(40.0,)),
+    "full": Case((173, 561), 20.0, iterations=(100,), frequencies=(4.0,)),
 }  # fmt: skip
 
 
 def main(options: Options) -> None:
     begin = time.perf_counter()
-    results = common.Results(options.out)
-    common.use_compilation_cache(results.folder.parent / ".jax_cache")
-    given = [
-        f"--{field.name}"
-        for field in dataclasses.fields(Options)
-        if field.name not in ("stage", "out") and getattr(options, field.name) is not None
-    ]
-    if options.stage not in ("make", "all") and given:
-        raise common.UserError(f"stage {options.stage} has its settings from stage make: leave out {given[0]}.")
-    with common.user_errors():
-        if options.stage in ("make", "all"):
-            make(options, results)
-        if options.stage in ("model", "invert", "all"):
-            tasks: tuple[Task, ...] = ("model", "invert") if options.stage == "all" else (options.stage,)
-            work(common.read_config(results, Preset), results, tasks)
-        if options.stage in ("compare", "all"):
-            compare(common.read_config(results, Preset), results)
+    every = options.stage == "all"  # then a worker does both tasks, one after the other
+    stages = {
+        "make": make,
+        "model": partial(work, tasks=("model", "invert") if every else ("model",)),
+        "invert": partial(work, tasks=() if every else ("invert",)),
+        "compare": compare,
+    }
+    kit.run(options, PRESETS, stages)
     usage = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
     cpu = sum(u.ru_utime + u.ru_stime for u in usage)
-    print(f"{time.perf_counter() - begin:.0f} seconds, {cpu:.0f} of processor time. Results are in {results.folder}.")
+    print(f"{time.perf_counter() - begin:.0f} seconds, {cpu:.0f} of processor time. Results are in {options.out}.")
 
 
-def make(options: Options, results: common.Results) -> None:
-    """The true and the starting model, and the resolved configuration."""
-    preset = PRESETS[options.preset or "quick"]
-    true, start, spacing = common.true_and_start(options, preset.shape, preset.spacing, preset.smoothing)
-    preset = dataclasses.replace(preset, shape=true.shape, spacing=spacing)
-    changes = {name: getattr(options, name) for name in ("configurations", "iterations", "batch")}
-    for name in ("iterations", "batch"):
-        if changes[name] is not None and changes[name] < 1:
-            raise common.UserError(f"--{name} must be at least 1, got {changes[name]}.")
-    preset = dataclasses.replace(
-        preset,
-        **{name: value for name, value in changes.items() if value is not None},
-        receivers=min(preset.receivers, true.shape[1]),
-        slowest=0.95 * float(min(true.min(), start.min())),
-        fastest=1.05 * float(max(true.max(), start.max())),
-    )
-    simulator, survey = acquisition(preset)
-    simulator.admit(jf.Acoustic(vp=true), survey)
+def make(case: Case, results: kit.Results) -> None:
+    """What an earlier run left goes; and what cannot be simulated is said before workers start."""
     remove(results, "model", "invert")
-    results.write_json("config.json", {**dataclasses.asdict(options), **dataclasses.asdict(preset)})
-    results.write_array("true_vp.npy", true)
-    results.write_array("start_vp.npy", start)
+    simulator, survey = acquisition(case)
+    simulator.admit(jf.Acoustic(vp=kit.scene(case, results).true["vp"]), survey)
 
 
-def remove(results: common.Results, *tasks: Task) -> None:
+def remove(results: kit.Results, *tasks: Task) -> None:
     """What earlier runs of these tasks left, and what was made of it."""
     results.remove("final_vp.npy", "summary.json", "table.md", *(f"figures/{name}.png" for name in FIGURES))
     for n in CONFIGURATIONS:
@@ -167,27 +139,27 @@ def remove(results: common.Results, *tasks: Task) -> None:
     results.remove("metrics.jsonl")
 
 
-def acquisition(preset: Preset) -> tuple[jf.Simulator, jf.Survey]:
+def acquisition(case: Case) -> tuple[jf.Simulator, jf.Survey]:
     """Shots along the top, and receivers every so many columns about the middle."""
-    shape, spacing = preset.shape, preset.spacing
-    dt = 0.9 * jf.Grid(shape, spacing, dt=1.0, nt=1).stable_dt(preset.fastest, preset.order)
-    grid = jf.Grid(shape, spacing, dt, nt=round(preset.duration / dt))
-    every = max(1, (shape[1] - 1) // max(1, preset.receivers - 1))
-    first = (shape[1] - 1 - every * (preset.receivers - 1)) // 2
+    grid, spacing, columns = case.grid(), case.spacing, case.shape[1]
+    every = max(1, (columns - 1) // max(1, case.receivers - 1))
+    first = (columns - 1 - every * (case.receivers - 1)) // 2
     survey = jf.Survey.fixed_spread(
-        source_x=np.linspace(1, shape[1] - 2, preset.shots).round() * spacing,
+        source_x=np.linspace(1, columns - 2, case.shots).round() * spacing,
         source_z=spacing,
-        receiver_x=(first + every * np.arange(preset.receivers)) * spacing,
+        receiver_x=(first + every * np.arange(case.receivers)) * spacing,
         receiver_z=spacing,
-        wavelet=jf.ricker(grid, preset.frequency),
+        wavelet=jf.ricker(grid, case.frequencies[0]),
     )
-    return jf.Simulator(grid, preset.order, jf.CPML(20)), survey
+    return jf.Simulator(grid, case.order, jf.CPML(20)), survey
 
 
-def work(preset: Preset, results: common.Results, tasks: Sequence[Task]) -> None:
+def work(case: Case, results: kit.Results, tasks: Sequence[Task]) -> None:
     """Start the workers of each configuration, one configuration after another."""
+    if not tasks:
+        return
     remove(results, *tasks)
-    bar = common.progress(preset.configurations, " and ".join(tasks))
+    bar = kit.progress(case.configurations, " and ".join(tasks))
     for name in bar:
         bar.set_postfix_str(name)
         processes = CONFIGURATIONS[name].processes or 1
@@ -196,17 +168,17 @@ def work(preset: Preset, results: common.Results, tasks: Sequence[Task]) -> None
         with log.open("w", encoding="utf-8") as file:
             done = subprocess.run(
                 [sys.executable, *launch, __file__, "worker", name, str(results.folder), *tasks],
-                env=os.environ | common.PeakMemory.RETURN_MEMORY,
+                env=os.environ | kit.PeakMemory.RETURN_MEMORY,
                 stdout=file,
                 stderr=subprocess.STDOUT,
                 check=False,
             )
         if done.returncode:
             said = log.read_text(encoding="utf-8").strip().splitlines() or ["killed, perhaps for want of memory"]
-            raise common.UserError(f"{name} failed (exit {done.returncode}), see {log}. It ends on: {said[-1]}")
+            raise kit.UserError(f"{name} failed (exit {done.returncode}), see {log}. It ends on: {said[-1]}")
 
 
-def worker(name: str, results: common.Results, tasks: Sequence[str]) -> None:
+def worker(name: str, results: kit.Results, tasks: Sequence[str]) -> None:
     """One process of a configuration. Each of them makes the same calls."""
     configuration = CONFIGURATIONS[name]
     if configuration.devices is not None:
@@ -216,29 +188,27 @@ def worker(name: str, results: common.Results, tasks: Sequence[str]) -> None:
     devices = jax.devices()
     if configuration.processes == 1 and configuration.devices is not None:
         if len(devices) < configuration.devices:
-            raise common.UserError(
+            raise kit.UserError(
                 f"{name} needs {configuration.devices} devices and jax has {len(devices)} ({devices[0].platform}): "
                 "choose others by --configurations."
             )
         devices = devices[: configuration.devices]
-    do: dict[str, Callable[..., dict[str, Any]]] = {"model": model, "invert": invert}
+    case = kit.read_config(results, Case)
     for task in tasks:
         begin = time.process_time()
-        cost = do[task](common.read_config(results, Preset), results, name, devices)
+        cost = {"model": model, "invert": invert}[task](case, results, name, devices)
         cost |= {"devices": len(devices), "processes": jax.process_count()}
         cost |= {"cpu_seconds": time.process_time() - begin}
         results.write_json(f"{task}_{name}_{jax.process_index()}.json", cost)
         jf.hosts.wait(f"{task} is done")
 
 
-def model(preset: Preset, results: common.Results, name: str, devices: list) -> dict[str, Any]:
+def model(case: Case, results: kit.Results, name: str, devices: list) -> dict[str, Any]:
     """Model the survey in batches into one file, of which each process writes the shots of its share."""
-    simulator, survey = acquisition(preset)
-    true = jf.Acoustic(vp=np.load(results.need("true_vp.npy", "make")))
-    if jax.process_count() > 1:
-        devices = jax.local_devices()
-    options: dict[str, Any] = {"batch": preset.batch, "devices": devices}
-    groups = [group for group in np.array_split(jf.hosts.share(len(survey)), preset.batches) if len(group)]
+    simulator, survey = acquisition(case)
+    true = jf.Acoustic(vp=kit.scene(case, results).true["vp"])
+    on = jf.On(devices=jax.local_devices() if jax.process_count() > 1 else devices, batch=case.batch)
+    groups = [group for group in np.array_split(jf.hosts.share(len(survey)), case.batches) if len(group)]
 
     sizes: dict[int, Array] = {}  # a program is compiled for each
     for group in groups:
@@ -247,7 +217,7 @@ def model(preset: Preset, results: common.Results, name: str, devices: list) -> 
     later = [group for group in groups if not any(group is first for first in firsts)]
 
     begin = time.perf_counter()
-    compiled = [jf.estimate_memory(simulator, true, survey[group], **options).total for group in firsts]
+    compiled = [jf.Problem(simulator, survey[g], on=on).memory(true, gradient=False).total for g in firsts]
     cost: dict[str, Any] = {"compile_seconds": time.perf_counter() - begin, "compiled_bytes": max(compiled, default=0)}
 
     unfinished = results.path(f"unfinished_{name}.npy")
@@ -261,14 +231,14 @@ def model(preset: Preset, results: common.Results, name: str, devices: list) -> 
 
         def write(group: Array) -> None:
             begin = time.perf_counter()
-            data = np.asarray(jf.simulate(simulator, true, survey[group], **options))
+            data = np.asarray(jf.simulate(simulator, true, survey[group], on=on))
             file.seek(offset + int(group[0]) * data[0].nbytes)
             data.tofile(file)
             seconds.append(time.perf_counter() - begin)
 
         for group in firsts:
             write(group)
-        with common.PeakMemory(mapped_files=False) as memory:
+        with kit.PeakMemory(mapped_files=False) as memory:
             for group in later:
                 write(group)
     jf.hosts.wait("the file is written")
@@ -278,32 +248,21 @@ def model(preset: Preset, results: common.Results, name: str, devices: list) -> 
     return cost | {"seconds": sum(seconds), "peak_bytes": memory.added if later else None}
 
 
-def invert(preset: Preset, results: common.Results, name: str, devices: list) -> dict[str, Any]:
+def invert(case: Case, results: kit.Results, name: str, devices: list) -> dict[str, Any]:
     """FWI by mini-batches over all devices; process 0 writes what came out."""
-    simulator, survey = acquisition(preset)
-    true, start = load(results)
-    observed = np.load(results.need(f"observed_{name}.npy", "model"), mmap_mode="r")
-    model = jf.Acoustic(vp=start)
-    size = min(preset.shots_per_iteration, len(survey))
-    options: dict[str, Any] = {"batch": preset.batch, "devices": devices}
+    simulator, survey = acquisition(case)
+    scene = kit.scene(case, results)
+    observed = results.load(f"observed_{name}.npy", "model", mapped=True)
+    start, stage = jf.Acoustic(vp=scene.start["vp"]), case.band(0, len(survey))
+    size = stage.shots_per_iteration
+    on = jf.On(devices=devices, batch=case.batch)
 
     begin = time.perf_counter()
-    compiled = jf.estimate_memory(simulator, model, survey[np.arange(size)], jf.misfits.l2, **options).total
+    compiled = jf.Problem(simulator, survey[np.arange(size)], on=on).memory(start).total
     cost: dict[str, Any] = {"compile_seconds": time.perf_counter() - begin, "compiled_bytes": compiled}
-    cost["accumulation_steps"] = math.ceil(size / (len(devices) * preset.batch))
+    cost["accumulation_steps"] = math.ceil(size / (len(devices) * case.batch))
 
-    states = jf.invert(
-        simulator,
-        model,
-        survey,
-        observed,
-        optimizer=optax.adam(optax.cosine_decay_schedule(preset.rate, preset.iterations, alpha=0.1)),
-        iterations=preset.iterations,
-        shots_per_iteration=size,
-        mask=jf.Acoustic(vp=~common.fixed_cells(true)),
-        bounds=(jf.Acoustic(vp=preset.slowest), jf.Acoustic(vp=preset.fastest)),
-        **options,
-    )
+    states = jf.invert(jf.Problem(simulator, survey, observed, on=on), start, stages=[stage], **scene.limits)
     seconds: list[float] = []
 
     def iterate() -> jf.InversionState | None:
@@ -314,7 +273,7 @@ def invert(preset: Preset, results: common.Results, name: str, devices: list) ->
             seconds.append(time.perf_counter() - begin)
             if jax.process_index() == 0:
                 values = {"misfit": np.asarray(state.misfit).item(), "seconds": seconds[-1]}
-                values["model_error"] = model_error(state.model.vp, true)
+                values["model_error"] = scene.errors({"vp": state.model.vp})["vp"]
                 results.add_metrics(configuration=name, iteration=state.iteration, **values)
         return state
 
@@ -323,7 +282,7 @@ def invert(preset: Preset, results: common.Results, name: str, devices: list) ->
     if jax.process_index() == 0:
         results.write_array(f"gradient_{name}.npy", state.gradient.vp)
     cpu = time.process_time()
-    with common.PeakMemory(mapped_files=False) as memory:
+    with kit.PeakMemory(mapped_files=False) as memory:
         while (after := iterate()) is not None:
             state = after
     cpu = time.process_time() - cpu
@@ -331,35 +290,24 @@ def invert(preset: Preset, results: common.Results, name: str, devices: list) ->
         results.write_array(f"final_vp_{name}.npy", state.model.vp)
     later = seconds[1:]
     if later:
-        cost |= {"seconds": statistics.median(later), "cpu": cpu / len(later)}
+        cost |= {"seconds": median(later), "cpu": cpu / len(later)}
     return cost | {"first_seconds": seconds[0], "peak_bytes": memory.added if later else None}
 
 
-def load(results: common.Results) -> tuple[Array, Array]:
-    """True and starting model."""
-    return np.load(results.need("true_vp.npy", "make")), np.load(results.need("start_vp.npy", "make"))
-
-
-def model_error(vp: Any, true: Array) -> float:
-    """Relative L2 error below the water, in per cent."""
-    return common.model_error(vp, true, ~common.fixed_cells(true))
-
-
-def compare(preset: Preset, results: common.Results) -> None:
+def compare(case: Case, results: kit.Results) -> None:
     """Figures, tables and summary.json."""
-    names = [*preset.configurations, *(n for n in CONFIGURATIONS if n not in preset.configurations)]
+    names = [*case.configurations, *(n for n in CONFIGURATIONS if n not in case.configurations)]
     names = [n for n in names if results.path(f"invert_{n}_0.json").exists()]
     if not names:
-        raise common.UserError(f"{results.folder} has no inversion: run --stage invert first, with the same --out.")
-    true, start = load(results)
-    reference = names[0]
+        raise kit.UserError(f"{results.folder} has no inversion: run --stage invert first, with the same --out.")
+    scene, reference = kit.scene(case, results), names[0]
     metrics = {n: {m["iteration"]: m for m in results.metrics() if m["configuration"] == n} for n in names}
     misfits = {n: np.array([m["misfit"] for _, m in sorted(metrics[n].items())]) for n in names}
     observed, gradients, finals = {}, {}, {}
     for n in names:
-        observed[n] = np.load(results.need(f"observed_{n}.npy", "model"), mmap_mode="r")
-        gradients[n] = np.load(results.need(f"gradient_{n}.npy", "invert"))
-        finals[n] = np.load(results.need(f"final_vp_{n}.npy", "invert"))
+        observed[n] = results.load(f"observed_{n}.npy", "model", mapped=True)
+        gradients[n] = results.load(f"gradient_{n}.npy", "invert")
+        finals[n] = results.load(f"final_vp_{n}.npy", "invert")
     results.write_array("final_vp.npy", finals[reference])
 
     costs = {n: {task: gather_costs(results, task, n) for task in ("model", "invert")} for n in names}
@@ -368,32 +316,32 @@ def compare(preset: Preset, results: common.Results) -> None:
         n: {
             "data": data_difference(observed[n], observed[reference]),
             "first misfit": abs(float(misfits[n][0] / misfits[reference][0] - 1)),
-            "first gradient": difference(gradients[n], gradients[reference]),
+            "first gradient": kit.difference(gradients[n], gradients[reference]),
             "last misfit": abs(float(misfits[n][-1] / misfits[reference][-1] - 1)),
-            "final model": difference(finals[n], finals[reference]),
+            "final model": kit.difference(finals[n], finals[reference]),
         }
         for n in names
     }
     equal = all(d[what] < ROUNDING for d in differences.values() for what in ("data", "first misfit", "first gradient"))
 
-    simulator, survey = acquisition(preset)
+    simulator, survey = acquisition(case)
     middle = len(survey) // 2
     shots = {"observed": np.asarray(observed[reference][middle])}
-    for what, vp in (("start", start), ("result", finals[reference])):
+    for what, vp in (("start", scene.start["vp"]), ("result", finals[reference])):
         shots[what] = np.asarray(jf.simulate(simulator, jf.Acoustic(vp=vp), survey[[middle]])[0])
     residual = {what: float(np.linalg.norm(shots[what] - shots["observed"])) for what in ("start", "result")}
     inversion = {
-        "model error at the start, %": model_error(start, true),
-        "model error at the end, %": model_error(finals[reference], true),
+        "model error at the start, %": scene.errors(scene.start)["vp"],
+        "model error at the end, %": scene.errors({"vp": finals[reference]})["vp"],
         "middle shot, residual at the end / start": residual["result"] / residual["start"],
-        "gradients of one shot": len(misfits[reference]) * min(preset.shots_per_iteration, len(survey)),
+        "gradients of one shot": len(misfits[reference]) * min(case.shots_per_iteration, len(survey)),
     }
     text = tables(names, labels, costs, differences, inversion)
     results.write_text("table.md", text)
     results.write_json(
         "summary.json",
         {
-            "environment": common.environment(),
+            "environment": kit.environment(),
             "reference": reference,
             f"equal to {ROUNDING:g}": equal,
             "differences": differences,
@@ -402,13 +350,14 @@ def compare(preset: Preset, results: common.Results) -> None:
         },
     )
 
-    common.draw_models(results, true, start, finals[reference], preset.spacing)
-    receiver_x = np.asarray(survey.receiver[middle, :, 1])
-    common.draw_residuals(results, shots, simulator.grid.dt, receiver_x, preset.frequency)
+    images = {"true": scene.true["vp"], "start": scene.start["vp"], "result": finals[reference]}
+    kit.draw_models(results, images, case.cells)
+    gathers, receiver_x = {k: x[..., 0] for k, x in shots.items()}, np.asarray(survey.receiver[middle, :, 1])
+    kit.draw_residuals(results, gathers, simulator.grid, receiver_x, f"the middle shot at {case.names[0]}")
     named = {labels[n]: gradients[n] for n in names}
     title = "Gradient of the first iteration"
     unit = "misfit units per m/s"
-    gradient = jf.plot.compare(named, preset.spacing, labels[reference], symmetric=True, title=title, label=unit)
+    gradient = jf.plot.compare(named, case.cells, labels[reference], symmetric=True, title=title, label=unit)
     results.write_figure("gradients", gradient)
     draw_misfits(results, {labels[n]: misfits[n] for n in names})
     print(text)
@@ -418,7 +367,7 @@ def compare(preset: Preset, results: common.Results) -> None:
         print(results.path(f"figures/{name}.png"))
 
 
-def gather_costs(results: common.Results, task: str, name: str) -> dict[str, Any]:
+def gather_costs(results: kit.Results, task: str, name: str) -> dict[str, Any]:
     """Of all processes: the longest time and the largest memory of one, and the sum of the processors' time."""
     results.need(f"{task}_{name}_0.json", task)
     processes = results.read_json(f"{task}_{name}_0.json")["processes"]
@@ -438,14 +387,8 @@ def label(cost: dict[str, Any]) -> str:
     return f"{processes} processes" + (f", {devices} devices" if devices != processes else "")
 
 
-def difference(ours: Any, reference: Any) -> float:
-    """Relative L2 difference."""
-    ours, reference = np.asarray(ours, np.float64), np.asarray(reference, np.float64)
-    return float(np.linalg.norm(ours - reference) / np.linalg.norm(reference))
-
-
 def data_difference(ours: Array, reference: Array) -> float:
-    """`difference` of two surveys, a shot at a time."""
+    """`kit.difference` of two surveys, a shot at a time."""
     norms = [
         (np.linalg.norm(np.asarray(a, np.float64) - b), np.linalg.norm(np.asarray(b, np.float64)))
         for a, b in zip(ours, reference, strict=True)
@@ -475,15 +418,15 @@ def tables(
         row += [number(model["compile_seconds"] + invert["compile_seconds"], ".1f")]
         row += [number(bytes, ".1f", 1e-6) for bytes in (model["peak_bytes"], invert["peak_bytes"])]
         rows.append([*row, number(invert["compiled_bytes"], ".1f", 1e-6)])
-    cost = common.table(head, rows)
+    cost = kit.table(head, rows)
     head = ["relative difference", *differences[names[0]]]
     rows = [[labels[n], *(f"{x:.1e}" if x else "0" for x in differences[n].values())] for n in names[1:]]
-    equality = common.table([f"{head[0]} from {labels[names[0]]}", *head[1:]], rows) if rows else ""
-    found = common.table(["", "value"], [[name, f"{value:.4g}"] for name, value in inversion.items()])
+    equality = kit.table([f"{head[0]} from {labels[names[0]]}", *head[1:]], rows) if rows else ""
+    found = kit.table(["", "value"], [[name, f"{value:.4g}"] for name, value in inversion.items()])
     return "\n\n".join(part for part in (cost, equality, found) if part) + "\n"
 
 
-def draw_misfits(results: common.Results, misfits: dict[str, Array]) -> None:
+def draw_misfits(results: kit.Results, misfits: dict[str, Array]) -> None:
     """All configurations on top of each other, and what they differ by."""
     figure = Figure(figsize=(10, 4), layout="constrained")
     left, right = figure.subplots(1, 2)
@@ -511,7 +454,7 @@ def draw_misfits(results: common.Results, misfits: dict[str, Array]) -> None:
 
 if __name__ == "__main__":
     if sys.argv[1:2] == ["worker"]:
-        with common.ending_on_errors():
-            worker(sys.argv[2], common.Results(sys.argv[3]), sys.argv[4:] or ["model", "invert"])
+        with kit.ending_on_errors():
+            worker(sys.argv[2], kit.Results(sys.argv[3]), sys.argv[4:] or ["model", "invert"])
     else:
-        common.main(main, Options)
+        kit.main(main, Options)

@@ -1,28 +1,23 @@
 """Implicit inversion: the velocity is a network of the coordinates, beside the usual one on a grid, at equal cost."""
 
-import functools
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
 import jax
-
-import common
-
-jax.config.update("jax_num_cpu_devices", common.cores())
-
 import jax.numpy as jnp
 import numpy as np
 import optax
 from matplotlib.figure import Figure
 from scipy.fft import dctn
 
-import inverting
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
 import jaxfwi as jf
+import kit
+from kit import encoded
 from siren import Siren
 
 WAVELENGTHS = {"long": (2000.0, np.inf), "middle": (700.0, 2000.0), "short": (0.0, 700.0)}  # of models, metres
@@ -30,7 +25,7 @@ FORMS = ("grid", "network")
 
 
 @dataclass(frozen=True)
-class Options(inverting.Options):
+class Options(kit.Options):
     """Implicit inversion: the velocity is a network of the coordinates. The same survey, super-shots and number of
     simulations serve an inversion on the grid beside it."""
 
@@ -38,8 +33,8 @@ class Options(inverting.Options):
     """The output folder."""
 
 
-@dataclass(frozen=True)
-class Case(inverting.Case):
+@dataclass(frozen=True, kw_only=True)
+class Case(encoded.Case):
     """What is computed."""
 
     network_rates: tuple[float, ...] = (3e-3, 1.5e-3, 1.5e-3, 1e-3)  # Adam's longest step of weights in each scale
@@ -49,6 +44,19 @@ class Case(inverting.Case):
     omega: float = 30.0  # by which their arguments are multiplied
     unit: float = 1000.0  # m/s that the network's output of 1 stands for
     softness: float = 50.0  # m/s over which a bound bends what comes near
+
+    @property
+    def network(self) -> Siren:
+        """The network to start from."""
+        return Siren(2, self.width, self.layers, self.omega, jax.random.key(0))
+
+    def network_adam(self, scale: int) -> optax.GradientTransformation:
+        """Adam for the network. Its rate rises at first: a new scale's first steps have the same length for every
+        weight, and all of them together throw the model far away."""
+        rate, steps, end = self.network_rates[scale], self.iterations[scale], self.last_rates[scale]
+        return optax.adam(
+            optax.warmup_cosine_decay_schedule(rate / self.warm_up, rate, self.warm_up, steps, end * rate)
+        )
 
 
 RECIPE: dict[str, Any] = {"scales": (2.0, 3.0, 5.0, 0.0), "rates": (40.0, 40.0, 30.0, 20.0), "last_rates": (0.5,) * 4,
@@ -62,10 +70,10 @@ PRESETS = {
 }  # fmt: skip
 
 
-def model_of(case: Case, scene: inverting.Scene) -> Callable[[Siren], jf.Acoustic]:
+def model_of(scene: kit.Scene) -> Callable[[Siren], jf.Acoustic]:
     """The function from a network to the model: the start and what the network adds to it, in the bounds; the sea as
     it is."""
-    start, fixed = jnp.asarray(scene.start["vp"]), jnp.asarray(scene.fixed)
+    case, start, fixed = scene.case, jnp.asarray(scene.start["vp"]), jnp.asarray(scene.fixed)
     z, x = (jnp.linspace(-1.0, 1.0, n) for n in case.shape)
     points = jnp.stack(jnp.meshgrid(z, x, indexing="ij"), axis=-1)
 
@@ -79,62 +87,39 @@ def model_of(case: Case, scene: inverting.Scene) -> Callable[[Siren], jf.Acousti
 
 
 def main(options: Options) -> None:
-    inverting.run(options, PRESETS, {"model": inverting.observe_acoustic, "invert": invert, "compare": compare})
+    kit.run(options, PRESETS, {"model": encoded.model_data, "invert": invert, "compare": compare})
 
 
-def invert(case: Case, results: common.Results) -> None:
+def invert(case: Case, results: kit.Results) -> None:
     """Both forms, with the same shots and codes in each iteration."""
-    scene = inverting.scene(results)
-    simulator, survey = inverting.acquisition(case)
-    start = jf.Acoustic(vp=jnp.asarray(scene.start["vp"]))
-    network = Siren(2, case.width, case.layers, case.omega, jax.random.key(0))
-    limits = jf.Acoustic(vp=case.slowest), jf.Acoustic(vp=case.fastest)
-    inversion = functools.partial(
-        jf.invert,
-        simulator,
-        survey=survey,
-        observed=np.load(results.need("observed.npy", "model"), mmap_mode="r"),
-        encoding=jf.Encoding(),
-        devices=1,  # that computes the one super-shot
-    )
-    on_grid = functools.partial(inversion, start=start, mask=jf.Acoustic(vp=~scene.fixed), bounds=limits)
-    by_network = functools.partial(inversion, start=network, to_model=model_of(case, scene))
-    forms = {
-        "grid": (on_grid, lambda scale: inverting.adam(case, scale, scene.fixed)),
-        "network": (by_network, lambda scale: network_adam(case, scale)),
-    }
-    for form, (its_inversion, optimizer) in forms.items():
-        if results.path(f"final_vp_{form}.npy").exists():  # made before an interruption
-            continue
-        stages = inverting.scales(case, optimizer)
-        measure = functools.partial(by_wavelength, case, scene)
-        inverting.follow(its_inversion, results, case, scene, stages, label=form, measure=measure)
-    results.write_array("final_vp.npy", np.load(results.path("final_vp_network.npy")))
+    scene, problem = kit.scene(case, results), case.problem(results)
+
+    def measure(models: kit.Models) -> dict[str, float]:
+        return scene.errors(models) | by_wavelength(scene, models)
+
+    def inverted(form: str, optimizer: Callable[[int], Any], start: Any, **options: Any) -> None:
+        if not results.path(f"final_vp_{form}.npy").exists():  # made before an interruption
+            bands, options = [(problem, case.stages(optimizer))], {"encoding": jf.Encoding(), **options}
+            kit.invert(results, scene, bands, start, form, measure, **options)
+
+    on_grid = jf.Acoustic(vp=jnp.asarray(scene.start["vp"]))
+    inverted("grid", lambda scale: case.adam(scale, ~scene.fixed), on_grid, **scene.limits)
+    inverted("network", case.network_adam, case.network, to_model=model_of(scene))
+    results.write_array("final_vp.npy", results.load("final_vp_network.npy", "invert"))
 
 
-def network_adam(case: Case, scale: int) -> optax.GradientTransformation:
-    """Adam for the network. Its rate rises at first: a new scale's first steps have the same length for every weight,
-    and all of them together throw the model far away."""
-    rate, steps = case.network_rates[scale], case.iterations[scale]
-    return optax.adam(
-        optax.warmup_cosine_decay_schedule(
-            rate / case.warm_up, rate, case.warm_up, steps, case.last_rates[scale] * rate
-        )
-    )
-
-
-def spectrum(case: Case, scene: inverting.Scene, section: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def spectrum(scene: kit.Scene, section: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Wavenumbers in cycles per metre, and the cosine transform, of what lies below the sea bed between the margins."""
-    rows, columns = np.nonzero(case.evaluated(scene.fixed)["whole"])
+    rows, columns = np.nonzero(scene.case.evaluated(scene.fixed)["whole"])
     part = section[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1]
-    k = [np.arange(n) / (2 * n * case.spacing) for n in part.shape]
+    k = [np.arange(n) / (2 * n * scene.case.spacing) for n in part.shape]
     return np.hypot(*np.meshgrid(*k, indexing="ij")), np.asarray(dctn(part.astype(float), norm="ortho"))
 
 
-def by_wavelength(case: Case, scene: inverting.Scene, models: inverting.Models) -> dict[str, float]:
+def by_wavelength(scene: kit.Scene, models: kit.Models) -> dict[str, float]:
     """Errors of the structure of some wavelengths in per cent of what they were at the start."""
-    wavenumber, error = spectrum(case, scene, models["vp"] - scene.true["vp"])
-    _, first = spectrum(case, scene, scene.start["vp"] - scene.true["vp"])
+    wavenumber, error = spectrum(scene, models["vp"] - scene.true["vp"])
+    _, first = spectrum(scene, scene.start["vp"] - scene.true["vp"])
     out = {}
     for name, (shortest, longest) in WAVELENGTHS.items():
         band = (wavenumber >= 1 / longest) & (wavenumber < (1 / shortest if shortest else np.inf))
@@ -142,52 +127,36 @@ def by_wavelength(case: Case, scene: inverting.Scene, models: inverting.Models) 
     return out
 
 
-def compare(case: Case, results: common.Results) -> None:
+def compare(case: Case, results: kit.Results) -> None:
     """Figures, the table and summary.json."""
-    scene = inverting.scene(results)
-    simulator, survey = inverting.acquisition(case)
-    final = {form: {"vp": np.load(results.need(f"final_vp_{form}.npy", "invert"))} for form in FORMS}
-    observed = np.load(results.need("observed.npy", "model"), mmap_mode="r")
+    scene, problem = kit.scene(case, results), case.problem(results)
+    final = {form: {"vp": results.load(f"final_vp_{form}.npy", "invert")} for form in FORMS}
     metrics = {form: results.metrics(f"metrics_{form}.jsonl") for form in FORMS}
-    network = Siren(2, case.width, case.layers, case.omega, jax.random.key(0))
-    unknowns = {"grid": int((~scene.fixed).sum()), "network": sum(x.size for x in jax.tree.leaves(network))}
+    weights = sum(x.size for x in jax.tree.leaves(case.network))
+    unknowns = {"grid": int((~scene.fixed).sum()), "network": weights}
     figures = {}
     for form in FORMS:
-        cost = results.read_json(f"cost_{form}.json")
-        figures[form] = {
-            "unknowns": unknowns[form],
-            **inverting.figures_of(case, scene, final[form], metrics[form], cost),
-        }
-        del figures[form]["peak memory of the inversion, MB"]  # the second in a process uses what the first has freed
-        bands = by_wavelength(case, scene, final[form])
+        cost = kit.cost_of(results, metrics[form], f"_{form}")
+        del cost["peak memory of the inversion, MB"]  # the second in a process uses what the first has freed
+        figures[form] = {"unknowns": unknowns[form], **encoded.figures_of(scene, final[form], metrics[form]), **cost}
+        bands = by_wavelength(scene, final[form])
         figures[form] |= {f"{name}, end / start, %": value for name, value in bands.items()}
-        models: dict[str, jf.WaveEquation] = {
-            "start": jf.Acoustic(vp=scene.start["vp"]),
-            "result": jf.Acoustic(vp=final[form]["vp"]),
-        }
-        figures[form] |= inverting.compare_data(results, case, simulator, survey, observed, models, f"_{form}")
-    draw_results(results, case, scene, final)
-    draw_wavelengths(results, case, scene, final, metrics)
-    inverting.draw_errors(results, metrics, scene, scene.errors(case, scene.start))
-    inverting.finish(results, figures)
-
-
-def draw_results(
-    results: common.Results, case: Case, scene: inverting.Scene, final: dict[str, inverting.Models]
-) -> None:
-    """``result.png``: true model, start and results on one scale, and their errors."""
+        models = {"start": jf.Acoustic(vp=scene.start["vp"]), "result": jf.Acoustic(vp=final[form]["vp"])}
+        figures[form] |= encoded.compare_data(results, case, problem, models, f"_{form}")
     images = {"true": scene.true["vp"], "start": scene.start["vp"], **{form: m["vp"] for form, m in final.items()}}
-    figure = jf.plot.compare(images, case.spacing, difference_to="true", symmetric=False, label="vp (m/s)")
-    results.write_figure("result", figure)
+    kit.draw_models(results, images, case.cells)
+    draw_wavelengths(results, scene, final, metrics)
+    encoded.draw_convergence(results, scene, metrics)
+    kit.finish(results, figures)
 
 
-def draw_wavelengths(results, case: Case, scene: inverting.Scene, final, metrics) -> None:
+def draw_wavelengths(results: kit.Results, scene: kit.Scene, final: dict, metrics: dict) -> None:
     """``wavelengths.png``: what differs from the start by wavenumber, and errors of wavelengths by iteration."""
     figure = Figure(figsize=(11, 4.4), layout="constrained")
     left, right = figure.subplots(1, 2)
-    edges = np.linspace(0, 0.5 / case.spacing, 31)
+    edges = np.linspace(0, 0.5 / scene.case.spacing, 31)
     for name, vp in {"true": scene.true["vp"], **{form: m["vp"] for form, m in final.items()}}.items():
-        wavenumber, update = spectrum(case, scene, vp - scene.start["vp"])
+        wavenumber, update = spectrum(scene, vp - scene.start["vp"])
         which = np.digitize(wavenumber.ravel(), edges) - 1
         power = np.bincount(which, (update**2).ravel(), len(edges))[:-1]
         left.semilogy(1e3 * (edges[:-1] + edges[1:]) / 2, np.sqrt(power / update.size), label=name)
@@ -206,4 +175,4 @@ def draw_wavelengths(results, case: Case, scene: inverting.Scene, final, metrics
 
 
 if __name__ == "__main__":
-    common.main(main, Options)
+    kit.main(main, Options, devices=kit.cores())

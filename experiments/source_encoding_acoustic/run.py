@@ -1,30 +1,23 @@
 """Source-encoded acoustic inversion: ten shots a simulation, from low to high frequencies."""
 
 import dataclasses
-import functools
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+import jax.numpy as jnp
+
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-import jax
-
-import common
-
-jax.config.update("jax_num_cpu_devices", common.cores())
-
-import jax.numpy as jnp
-import numpy as np
-
-import inverting
 import jaxfwi as jf
-from inverting import Case
+import kit
+from kit import encoded
+from kit.encoded import Case
 
 
 @dataclass(frozen=True)
-class Options(inverting.Options):
+class Options(kit.Options):
     """Source-encoded acoustic inversion: every iteration sums shots to one super-shot with random signs."""
 
     out: Path = Path("runs/source_encoding_acoustic")
@@ -52,44 +45,28 @@ def main(options: Options) -> None:
     presets = PRESETS
     if options.recipe != "documents":
         presets = {k: c if k == "tiny" else dataclasses.replace(c, **TUNED) for k, c in PRESETS.items()}
-    inverting.run(options, presets, {"model": inverting.observe_acoustic, "invert": invert, "compare": compare})
+    kit.run(options, presets, {"model": encoded.model_data, "invert": invert, "compare": compare})
 
 
-def invert(case: Case, results: common.Results) -> None:
+def invert(case: Case, results: kit.Results) -> None:
     """Scale by scale, each from the model that the one before ended on."""
-    scene = inverting.scene(results)
-    simulator, survey = inverting.acquisition(case)
-    inversion = functools.partial(
-        jf.invert,
-        simulator,
-        jf.Acoustic(vp=jnp.asarray(scene.start["vp"])),
-        survey,
-        np.load(results.need("observed.npy", "model"), mmap_mode="r"),
-        encoding=jf.Encoding(),
-        mask=jf.Acoustic(vp=~scene.fixed),
-        bounds=(jf.Acoustic(vp=case.slowest), jf.Acoustic(vp=case.fastest)),
-        devices=1,  # that computes the one super-shot
-    )
-    stages = inverting.scales(case, lambda scale: inverting.adam(case, scale, scene.fixed))
-    inverting.follow(inversion, results, case, scene, stages)
+    scene = kit.scene(case, results)
+    scales = case.stages(lambda scale: case.adam(scale, ~scene.fixed))
+    start = jf.Acoustic(vp=jnp.asarray(scene.start["vp"]))
+    kit.invert(results, scene, [(case.problem(results), scales)], start, encoding=jf.Encoding(), **scene.limits)
 
 
-def compare(case: Case, results: common.Results) -> None:
+def compare(case: Case, results: kit.Results) -> None:
     """Figures, the table and summary.json."""
-    scene = inverting.scene(results)
-    simulator, survey = inverting.acquisition(case)
-    final = {"vp": np.load(results.need("final_vp.npy", "invert"))}
-    observed = np.load(results.need("observed.npy", "model"), mmap_mode="r")
-    metrics = results.metrics()
-    figures = inverting.figures_of(case, scene, final, metrics, results.read_json("cost.json"))
-    figures |= inverting.compare_data(
-        results, case, simulator, survey, observed, {k: jf.Acoustic(vp=jnp.asarray(m["vp"])) for k, m in
-                                                    (("start", scene.start), ("result", final))}
-    )  # fmt: skip
-    inverting.draw_models(results, case, scene, final)
-    inverting.draw_errors(results, {"": metrics}, scene, scene.errors(case, scene.start))
-    inverting.finish(results, figures)
+    scene, metrics = kit.scene(case, results), results.metrics()
+    final = {"vp": results.load("final_vp.npy", "invert")}
+    models = {"start": jf.Acoustic(vp=scene.start["vp"]), "result": jf.Acoustic(vp=final["vp"])}
+    figures = encoded.figures_of(scene, final, metrics) | kit.cost_of(results, metrics)
+    figures |= encoded.compare_data(results, case, case.problem(results), models)
+    encoded.draw_results(results, scene, final)
+    encoded.draw_convergence(results, scene, {"": metrics})
+    kit.finish(results, figures)
 
 
 if __name__ == "__main__":
-    common.main(main, Options)
+    kit.main(main, Options, devices=kit.cores())

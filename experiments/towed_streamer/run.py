@@ -1,25 +1,15 @@
 """A towed streamer: FWI of what a boat with a cable records along a line, and the illumination of the model by it."""
 
-import dataclasses
-import statistics
 import sys
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from statistics import median
+from typing import Any
 
 import jax
-
-import common
-
-jax.config.update("jax_num_cpu_devices", common.cores())
-
 import jax.numpy as jnp
 import numpy as np
-import optax
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import ListedColormap
@@ -27,152 +17,111 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from PIL import Image
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
 import jaxfwi as jf
+import kit
 
 Array = np.ndarray
 
 
 @dataclass(frozen=True)
-class Options:
-    """Full waveform inversion of towed-streamer data: each shot on its own window, unlit parts shown as such."""
+class Options(kit.Options):
+    """Full waveform inversion of towed-streamer data: each shot on its own cutout, unlit parts shown as such. Preset
+    quick takes under 2 minutes on 2 cores, full about half an hour."""
 
-    preset: Literal["tiny", "quick", "full"] | None = None
-    """How much: tiny to see that it runs, quick (the default) under 2 minutes on 2 cores, full about half an hour."""
-    stage: Literal["make", "model", "invert", "compare", "all"] = "all"
-    """Make the models; model data and illumination; invert; compare. Each reads what the one before wrote."""
     out: Path = Path("runs/towed_streamer")
     """The output folder."""
-    vp: Path | None = None
-    """A .npy file with the true velocity in m/s, (depth, distance); by default a Marmousi-like section."""
-    start: Path | None = None
-    """A .npy file with the starting model; by default the true one smoothed."""
-    spacing: float | None = None
-    """Metres between the cells of your model."""
 
 
-@dataclass(frozen=True)
-class Preset:
-    """What is computed. Lengths in metres."""
+@dataclass(frozen=True, kw_only=True)
+class Case(kit.Inversion):
+    """What is computed."""
 
-    shape: tuple[int, int]  # of the section, where no file is given
-    spacing: float
     shot_spacing: float
-    iterations: tuple[int, ...]  # of each band
-    frequencies: tuple[float, ...]  # peak frequency of the Ricker wavelet of each band, Hz
-    rates: tuple[float, ...]  # Adam's first step in each band, m/s
     absorber: int  # its cells
+    start_smoothing: float | None = 300.0
     first_offset: float = 100.0
     receiver_spacing: float = 20.0
     cable_length: float = 2560.0  # every receiver owns a receiver_spacing: 128 of them
     aperture: float = 600.0  # of model kept on either side of source and cable
-    shots_per_iteration: int = 10
-    duration: float = 4.0  # of the records, s
-    smoothing: float = 300.0  # standard deviation of the Gaussian that makes the starting model
     probes: int = 2  # random ones, for the illumination
     patch: float = 250.0  # standard deviation along x of the patch of a layer that the illumination is asked for
     dark: float = -10.0  # dB to the median of the rock: cells below are not illuminated
-    slowest: float = 0.0  # bounds of the inversion, m/s, set by stage make: the models' extremes and 5 % more
-    fastest: float = 0.0  # the time step is chosen for it
-    order: int = 8
+
+    def fitted(self, true: Array, start: Array, options: Any) -> "Case":
+        """The case for these models, which must be long enough for the boat."""
+        length, (first, last) = self.cells.extent[1], self.line
+        if last <= first:
+            raise kit.UserError(
+                f"the model is {length:g} m long, but a quarter of the cable and the first offset at both ends take "
+                f"{first + self.first_offset:g} m."
+            )
+        return super().fitted(true, start, options)
+
+    @property
+    def line(self) -> tuple[float, float]:
+        """Where the shots begin, a quarter of the cable over the model and the rest outside, and end."""
+        return self.first_offset + self.cable_length / 4, self.cells.extent[1] - self.first_offset
 
 
 PRESETS = {
-    "tiny": Preset((40, 80), 50.0, shot_spacing=450.0, iterations=(3, 3), frequencies=(3.0, 4.0), rates=(25.0, 20.0),
-                   absorber=10, receiver_spacing=50.0, cable_length=1000.0, aperture=300.0, shots_per_iteration=4,
-                   duration=1.5, probes=1),
-    "quick": Preset((87, 281), 40.0, shot_spacing=200.0, iterations=(20, 40), frequencies=(3.0, 4.5),
-                    rates=(25.0, 20.0), absorber=12),
-    "full": Preset((173, 561), 20.0, shot_spacing=100.0, iterations=(60, 80, 100), frequencies=(3.0, 5.0, 8.0),
-                   rates=(25.0, 20.0, 15.0), absorber=20, probes=4),
+    "tiny": Case((40, 80), 50.0, shot_spacing=450.0, iterations=(3, 3), frequencies=(3.0, 4.0), rates=(25.0, 20.0),
+                 absorber=10, receiver_spacing=50.0, cable_length=1000.0, aperture=300.0, shots_per_iteration=4,
+                 duration=1.5, probes=1),
+    "quick": Case((87, 281), 40.0, shot_spacing=200.0, iterations=(20, 40), frequencies=(3.0, 4.5),
+                  rates=(25.0, 20.0), absorber=12),
+    "full": Case((173, 561), 20.0, shot_spacing=100.0, iterations=(60, 80, 100), frequencies=(3.0, 5.0, 8.0),
+                 rates=(25.0, 20.0, 15.0), absorber=20, probes=4),
 }  # fmt: skip
 
 
 def main(options: Options) -> None:
-    results = common.Results(options.out)
-    common.use_compilation_cache(results.folder.parent / ".jax_cache")
-    given = [f"--{name}" for name in ("preset", "vp", "start", "spacing") if getattr(options, name) is not None]
-    if options.stage not in ("make", "all") and given:
-        raise common.UserError(f"stage {options.stage} has its settings from stage make: leave out {given[0]}.")
-    with common.user_errors():
-        if options.stage in ("make", "all"):
-            make(options, results)
-        for stage in (model_data, invert, compare):
-            if options.stage in (stage.__name__.removesuffix("_data"), "all"):
-                stage(common.read_config(results, Preset), results)
+    stages = {"make": draw_acquisition, "model": model_data, "invert": invert, "compare": compare}
+    kit.run(options, PRESETS, stages)
 
 
-def make(options: Options, results: common.Results) -> None:
-    """The models, the resolved configuration, and the boat's way over the true model."""
-    preset = PRESETS[options.preset or "quick"]
-    true, start, spacing = common.true_and_start(options, preset.shape, preset.spacing, preset.smoothing)
-    slowest, fastest = min(true.min(), start.min()), max(true.max(), start.max())
-    preset = dataclasses.replace(
-        preset, shape=true.shape, spacing=spacing, slowest=0.95 * float(slowest), fastest=1.05 * float(fastest)
-    )
-    _, survey = next(acquisition(preset))
-    results.remove("observed_*.npy", "receiver_mask.npy", "illumination.npy", "final_vp.npy")  # not a user's files
-    results.remove("metrics.jsonl", "cost.json", "summary.json", "figures/*.png", "figures/*.gif")
-    results.write_json("config.json", {**dataclasses.asdict(options), **dataclasses.asdict(preset)})
-    results.write_array("true_vp.npy", true)
-    results.write_array("start_vp.npy", start)
-    draw_acquisition(results, preset, true, survey)
-
-
-def acquisition(preset: Preset) -> Iterator[tuple[jf.Simulator, jf.Survey]]:
-    """The simulator and the survey of each band: the boat sails to the right, its cable behind it.
-
-    It begins where a quarter of the cable is over the model and the rest hangs out.
-    """
-    spacing = preset.spacing
-    rough = jf.Grid(preset.shape, spacing, dt=1.0, nt=1)
-    dt = 0.9 * rough.stable_dt(preset.fastest, preset.order)
-    grid = jf.Grid(preset.shape, spacing, dt, nt=round(preset.duration / dt))
-    first, last = preset.first_offset + preset.cable_length / 4, grid.extent[1] - preset.first_offset
-    if last <= first:
-        raise common.UserError(
-            f"the model is {grid.extent[1]:g} m long, but a quarter of the cable and the first offset at both "
-            f"ends take {first + preset.first_offset:g} m."
-        )
-    source_x = np.arange(first, last, preset.shot_spacing)
-    for frequency in preset.frequencies:
+def acquisition(case: Case) -> Iterator[tuple[jf.Simulator, jf.Survey]]:
+    """The simulator and the survey of each band: the boat sails to the right, its cable behind it."""
+    grid = case.grid()
+    source_x = np.arange(*case.line, case.shot_spacing)
+    for frequency in case.frequencies:
         survey = jf.Survey.towed_streamer(
-            source_x=(source_x / spacing).round() * spacing,  # on nodes
-            source_z=spacing,
-            receiver_z=spacing,
-            first_offset=preset.first_offset,
-            receiver_spacing=preset.receiver_spacing,
-            cable_length=preset.cable_length,
+            source_x=(source_x / case.spacing).round() * case.spacing,  # on nodes
+            source_z=case.spacing,
+            receiver_z=case.spacing,
+            first_offset=case.first_offset,
+            receiver_spacing=case.receiver_spacing,
+            cable_length=case.cable_length,
             wavelet=jf.ricker(grid, frequency),
             grid=grid,
         )
-        yield jf.Simulator(grid, preset.order, jf.CPML(preset.absorber)), survey
+        yield jf.Simulator(grid, case.order, jf.CPML(case.absorber)), survey
 
 
-def load(results: common.Results) -> tuple[Array, Array]:
-    """True and starting model."""
-    return np.load(results.need("true_vp.npy", "make")), np.load(results.need("start_vp.npy", "make"))
+def problems(case: Case, results: kit.Results, aperture: float | None) -> list[jf.Problem]:
+    """Of each band, its data mapped from their file: only the shots asked for are read."""
+    on = jf.On(devices=jax.devices())
+    return [
+        jf.Problem(*both, results.load(f"observed_{i}.npy", "model", mapped=True), aperture=aperture, on=on)
+        for i, both in enumerate(acquisition(case))
+    ]
 
 
-def load_observed(results: common.Results, band: int) -> Array:
-    """The data of a band, mapped from their file: only the shots asked for are read."""
-    return np.load(results.need(f"observed_{band}.npy", "model"), mmap_mode="r")
-
-
-def load_lit(results: common.Results, preset: Preset) -> Array:
+def load_lit(case: Case, results: kit.Results) -> Array:
     """Which cells are illuminated; those of the water are not asked about."""
-    level = np.load(results.need("illumination.npy", "model"))
-    return np.nan_to_num(level, nan=-np.inf) >= preset.dark
+    level = results.load("illumination.npy", "model")
+    return np.nan_to_num(level, nan=-np.inf) >= case.dark
 
 
-def model_data(preset: Preset, results: common.Results) -> None:
+def model_data(case: Case, results: kit.Results) -> None:
     """The observed data of each band, on the whole model: the Earth has no aperture. And the illumination."""
-    true, start = load(results)
-    bands = list(acquisition(preset))
-    for i, (simulator, survey) in enumerate(common.progress(bands, "modelling the data")):
-        data = jf.simulate(simulator, jf.Acoustic(vp=jnp.asarray(true)), survey, devices=jax.devices())
-        results.write_array(f"observed_{i}.npy", data)
-        results.write_array("receiver_mask.npy", real_receivers(survey))
-    results.write_array("illumination.npy", illumination(preset, *bands[-1], start))
+    scene, bands = kit.scene(case, results), list(acquisition(case))
+    for i, (simulator, survey) in enumerate(bands):
+        kit.observe(results, f"observed_{i}.npy", simulator, jf.Acoustic(vp=jnp.asarray(scene.true["vp"])), survey)
+    if not results.path("illumination.npy").exists():
+        results.write_array("receiver_mask.npy", real_receivers(bands[-1][1]))
+        results.write_array("illumination.npy", illumination(case, *bands[-1], scene))
 
 
 def real_receivers(survey: jf.Survey) -> Array:
@@ -181,7 +130,7 @@ def real_receivers(survey: jf.Survey) -> Array:
     return np.full(shape, True) if survey.receiver_mask is None else np.asarray(survey.receiver_mask)
 
 
-def illumination(preset: Preset, simulator: jf.Simulator, survey: jf.Survey, vp: Array) -> Array:
+def illumination(case: Case, simulator: jf.Simulator, survey: jf.Survey, scene: kit.Scene) -> Array:
     """How strongly the data depend on a patch of a layer about each cell, in dB to the median of the rock.
 
     With J the derivative of all data by the velocity and S an average along x over the patch, it is the diagonal of
@@ -192,21 +141,22 @@ def illumination(preset: Preset, simulator: jf.Simulator, survey: jf.Survey, vp:
     over probes, and over 100 m. It is NaN in the water.
     """
     random = np.random.default_rng(0)
-    model = jf.Acoustic(vp=jnp.asarray(vp))
+    vp = scene.start["vp"]
     stride = -(-len(survey) // max(2, len(jax.devices())))
     shape = (simulator.grid.nt, survey.receiver.shape[1], 1)
-    water = common.fixed_cells(vp)
-    energy = np.zeros(preset.shape)
-    for i in common.progress(list(range(stride)) * preset.probes, "illumination"):
+    rock = ~kit.fixed_cells(vp)
+    look = {"mask": rock, "slowness": False}
+    energy = np.zeros(case.shape)
+    for i in kit.progress(list(range(stride)) * case.probes, "illumination"):
         some = survey[i::stride]
         noise = random.standard_normal((len(some), *shape), np.float32)
-        _, gradient = jf.misfit_and_gradient(
-            simulator, product, model, some, noise, devices=jax.devices(), aperture=preset.aperture
-        )
-        along = (0.0, preset.patch / preset.spacing)
-        energy += jf.models.smooth(np.asarray(gradient.vp, float), along, keep=water, slowness=False) ** 2
-    energy = jf.models.smooth(energy, 100.0 / preset.spacing, keep=water, slowness=False)
-    energy[water] = np.nan
+        on = jf.On(devices=jax.devices())
+        problem = jf.Problem(simulator, some, noise, misfit=product, aperture=case.aperture, on=on)
+        _, gradient = problem.misfit_and_gradient(jf.Acoustic(vp=jnp.asarray(vp)))
+        of_patch = jf.models.smooth(np.asarray(gradient.vp, float), case.cells, (0.0, case.patch), **look)
+        energy += of_patch**2
+    energy = jf.models.smooth(energy, case.cells, 100.0, **look)
+    energy[~rock] = np.nan
     with np.errstate(divide="ignore"):  # cells that no wave reaches in the time of the records
         return 10.0 * np.log10(energy / np.nanmedian(energy))
 
@@ -216,145 +166,104 @@ def product(predicted: jax.Array, noise: jax.Array) -> jax.Array:
     return jnp.sum(predicted * noise)
 
 
-def invert(preset: Preset, results: common.Results) -> None:
+def invert(case: Case, results: kit.Results) -> None:
     """Band by band, from low to high frequency, each from the model that the one before ended on."""
-    true, start = load(results)
-    fixed, lit = common.fixed_cells(true), load_lit(results, preset)
-    results.remove("metrics.jsonl")
-    bar = common.progress(range(sum(preset.iterations)), "inverting")
-    begin = time.perf_counter()
-    model = jf.Acoustic(vp=jnp.asarray(start))
-    with common.PeakMemory() as memory:
-        for i, (simulator, survey) in enumerate(acquisition(preset)):
-            schedule = optax.cosine_decay_schedule(preset.rates[i], preset.iterations[i], alpha=0.1)
-            for state in jf.invert(
-                simulator,
-                model,
-                survey,
-                load_observed(results, i),
-                optimizer=optax.adam(schedule),
-                iterations=preset.iterations[i],
-                shots_per_iteration=min(preset.shots_per_iteration, len(survey)),
-                mask=jf.Acoustic(vp=~fixed),
-                bounds=(jf.Acoustic(vp=preset.slowest), jf.Acoustic(vp=preset.fastest)),
-                devices=jax.devices(),
-                aperture=preset.aperture,
-            ):
-                model = state.model
-                error = common.model_error(model.vp, true, lit)
-                values = {"misfit": np.asarray(state.misfit).item(), "model_error": error}
-                results.add_metrics(band=i, frequency=preset.frequencies[i], iteration=state.iteration, **values)
-                bar.set_postfix_str(f"{preset.frequencies[i]:g} Hz, model error {error:.2f} %")
-                bar.update()
-    bar.close()
-    results.write_array("final_vp.npy", model.vp)
-    results.write_json("cost.json", {"seconds": time.perf_counter() - begin, "peak_memory_bytes": memory.added})
+    scene, lit = kit.scene(case, results), load_lit(case, results)
+    bands = [(p, [case.band(i, len(p.survey))]) for i, p in enumerate(problems(case, results, case.aperture))]
+
+    def error_where_lit(models: kit.Models) -> dict[str, float]:
+        return {"vp": kit.model_error(models["vp"], scene.true["vp"], lit)}
+
+    start = jf.Acoustic(vp=jnp.asarray(scene.start["vp"]))
+    kit.invert(results, scene, bands, start, measure=error_where_lit, **scene.limits)
 
 
-def compare(preset: Preset, results: common.Results) -> None:
+def compare(case: Case, results: kit.Results) -> None:
     """What the aperture saves and costs, figures, the table and summary.json."""
-    true, start = load(results)
-    final = np.load(results.need("final_vp.npy", "invert"))
-    cost = results.read_json("cost.json")
-    metrics = results.metrics()
-    rock, lit = ~common.fixed_cells(true), load_lit(results, preset)
-    bands = list(acquisition(preset))
-    simulator, survey = bands[-1]
-    observed = load_observed(results, len(bands) - 1)
+    scene, lit = kit.scene(case, results), load_lit(case, results)
+    models = {"start": scene.start["vp"], "result": results.load("final_vp.npy", "invert")}
+    metrics, frequency = results.metrics(), case.frequencies[-1]
+    last = problems(case, results, None)[-1]
     predicted, misfits = {}, {}
-    for name, vp in common.progress({"start": start, "result": final}.items(), "data of start and result"):
-        data = jf.simulate(simulator, jf.Acoustic(vp=jnp.asarray(vp)), survey, devices=jax.devices())
+    for name, vp in kit.progress(models.items(), "data of start and result"):
+        data = jf.simulate(last.simulator, jf.Acoustic(vp=jnp.asarray(vp)), last.survey, on=last.on)
         predicted[name] = np.asarray(data)
-        misfits[name] = float(jf.misfits.l2(data, jnp.asarray(observed)))
-    aperture = measure_aperture(preset, simulator, survey, observed, start, rock)
+        misfits[name] = float(jf.misfits.l2(data, jnp.asarray(last.observed)))
+    rock = ~scene.fixed
+    aperture = measure_aperture(case, last, scene.start["vp"], rock)
 
-    frequency = preset.frequencies[-1]
-    draw_gathers(results, preset, simulator, survey, observed)
-    draw_result(results, preset, true, start, final)
-    draw_data(results, preset, simulator, survey, observed, predicted)
-    common.draw_convergence(results, metrics, common.model_error(start, true, lit), "in illuminated cells")
+    def errors(vp: Array) -> dict[str, float]:
+        """By cells, where there are any."""
+        parts = {"illuminated cells": lit, "all rock": rock, "rock not illuminated": rock & ~lit}
+        return {name: kit.model_error(vp, scene.true["vp"], part) for name, part in parts.items() if part.any()}
 
-    dark = rock & ~lit
-    unlit = (
-        {}
-        if not dark.any()
-        else {
-            "model error in rock not illuminated at the start, %": common.model_error(start, true, dark),
-            "model error in rock not illuminated at the end, %": common.model_error(final, true, dark),
-        }
-    )
-    rows = {
-        "illuminated cells, % of the rock": 100.0 * lit.sum() / rock.sum(),
-        "model error in illuminated cells at the start, %": common.model_error(start, true, lit),
-        "model error in illuminated cells at the end, %": common.model_error(final, true, lit),
-        "model error in all rock at the start, %": common.model_error(start, true, rock),
-        "model error in all rock at the end, %": common.model_error(final, true, rock),
-        **unlit,
+    draw_gathers(results, case, last)
+    draw_result(results, scene, lit, models["result"])
+    draw_data(results, case, last, predicted)
+    start, end = errors(models["start"]), errors(models["result"])
+    panels = {"model, in illuminated cells": {"": "vp"}}
+    kit.draw_convergence(results, {"": metrics}, panels, {"vp": start["illuminated cells"]})
+    rows: dict[str, Any] = {"illuminated cells, % of the rock": 100.0 * lit.sum() / rock.sum()}
+    for name in start:
+        rows[f"model error in {name} at the start, %"] = start[name]
+        rows[f"model error in {name} at the end, %"] = end[name]
+    rows |= {
         f"data misfit at {frequency:g} Hz, end / start": misfits["result"] / misfits["start"],
-        "gradients of one shot": len(metrics) * min(preset.shots_per_iteration, len(survey)),
-        "seconds of the inversion": cost["seconds"],
-        "peak memory of the inversion, MB": cost["peak_memory_bytes"] / 1e6,
-        **aperture,
+        "gradients of one shot": len(metrics) * min(case.shots_per_iteration, len(last.survey)),
     }
-    results.write_json("summary.json", {"environment": common.environment(), **rows})
-    print(common.table(["", "value"], [[name, f"{value:.4g}"] for name, value in rows.items()]))
-    for path in sorted(results.path("figures").iterdir()):
-        print(path)
+    kit.finish(results, rows | kit.cost_of(results, metrics) | aperture)
 
 
-def measure_aperture(
-    preset: Preset, simulator: jf.Simulator, survey: jf.Survey, observed: Array, vp: Array, rock: Array
-) -> dict[str, float]:
-    """Time and memory of a mini-batch's gradient on the shots' windows and on the whole model, and what differs.
+def measure_aperture(case: Case, problem: jf.Problem, vp: Array, rock: Array) -> dict[str, float]:
+    """Time and memory of a mini-batch's gradient on the shots' cutouts and on the whole model, and what differs.
 
     The mini-batch is spread over the line, its ends included.
     """
-    shots = np.linspace(0, len(survey) - 1, min(preset.shots_per_iteration, len(survey))).round().astype(int)
-    some, recorded = survey[shots], observed[shots]
+    shots = problem.survey
+    some = np.linspace(0, len(shots) - 1, min(case.shots_per_iteration, len(shots))).round().astype(int)
     model = jf.Acoustic(vp=jnp.asarray(vp))
-    both: list[dict[str, Any]] = [{"devices": jax.devices(), "aperture": a} for a in (preset.aperture, None)]
-    data, whole_data = (np.asarray(jf.simulate(simulator, model, some, **options)) for options in both)
-    memory, whole_memory = (jf.estimate_memory(simulator, model, some, jf.misfits.l2, **o).total for o in both)
+    simulator, on, given = problem.simulator, problem.on, (shots[some], problem.observed[some])
+    both = [jf.Problem(simulator, *given, aperture=aperture, on=on) for aperture in (case.aperture, None)]
+    data, whole_data = (np.asarray(jf.simulate(simulator, model, p.survey, aperture=p.aperture, on=on)) for p in both)
+    memory, whole_memory = (p.memory(model).total for p in both)
     seconds, gradients = ([], []), [rock, rock]
     for _ in range(1 + 3):  # in turn, so that what else the machine does meets both alike; the first ones compile
-        for i, options in enumerate(both):
-            begin = time.perf_counter()
-            _, gradient = jf.misfit_and_gradient(simulator, jf.misfits.l2, model, some, recorded, **options)
+        for i, p in enumerate(both):
+            time, (_, gradient) = kit.timed(lambda p=p: p.misfit_and_gradient(model))
             gradients[i] = np.asarray(gradient.vp)[rock]
-            seconds[i].append(time.perf_counter() - begin)
-    once, whole_once = (statistics.median(times[1:]) for times in seconds)
+            seconds[i].append(time)
+    once, whole_once = (median(times[1:]) for times in seconds)
     return {
-        "aperture, m": preset.aperture,
+        "aperture, m": case.aperture,
         "a mini-batch's gradient with the aperture, s": once,
         "a mini-batch's gradient on the whole model, s": whole_once,
         "time of the whole model / with the aperture": whole_once / once,
         "memory of the whole model / with the aperture": whole_memory / memory,
-        "difference of the data by the aperture, %": 100.0 * relative_difference(data, whole_data),
-        "difference of the gradient by the aperture, %": 100.0 * relative_difference(*gradients),
+        "difference of the data by the aperture, %": 100.0 * kit.difference(data, whole_data),
+        "difference of the gradient by the aperture, %": 100.0 * kit.difference(*gradients),
     }
 
 
-def relative_difference(x: Array, reference: Array) -> float:
-    return float(np.linalg.norm(x - reference) / np.linalg.norm(reference))
-
-
-def draw_acquisition(results: common.Results, preset: Preset, vp: Array, survey: jf.Survey) -> None:
-    """``acquisition.gif``: boat, cable and aperture over the model, and the traces so far by their midpoints."""
-    width, depth = ((n - 1) * preset.spacing / 1e3 for n in reversed(vp.shape))
+def draw_acquisition(case: Case, results: kit.Results) -> None:
+    """Stage make: ``acquisition.gif``, boat, cable and aperture over the model, and the traces so far by their
+    midpoints."""
+    results.remove("receiver_mask.npy", "illumination.npy")  # of an earlier run
+    vp, (_, survey) = kit.scene(case, results).true["vp"], next(acquisition(case))
+    depth, width = (x / 1e3 for x in case.cells.extent)
     figure = Figure(figsize=(8.0, 4.6), dpi=90, layout="constrained")
     top, bottom = figure.subplots(2, 1, height_ratios=(3, 1), sharex=True)
-    jf.plot.model(vp, preset.spacing, top)
-    edge = preset.spacing / 2e3
+    jf.plot.model(vp, case.cells, top)
+    edge = case.spacing / 2e3
     top.set(xlabel="", xlim=(-0.7, width + edge), ylim=(depth + edge, -0.42), aspect="auto", ylabel="Depth (km)")
     style = {"ls": "", "mec": "black", "zorder": 4}
     (boat,) = top.plot([0], [0], marker=(3, 0, -90), ms=12, color="black", **style)
     (source,) = top.plot([0], [0], marker="*", ms=11, color="red", **style)
     (cable,) = top.plot([0, 0], [0, 0], color="red", lw=2.5, zorder=3)
     (outside,) = top.plot([0, 0], [0, 0], color="0.55", lw=2, ls=":", zorder=3)
-    window = Rectangle((0, 0), 0, depth, fill=False, ec="white", lw=1.5, ls="--", zorder=3)
-    top.add_patch(window)
+    cutout = Rectangle((0, 0), 0, depth, fill=False, ec="white", lw=1.5, ls="--", zorder=3)
+    top.add_patch(cutout)
 
-    bins = np.arange(0.0, width + 0.1, 0.1) - preset.receiver_spacing / 4e3  # no midpoint on the edge of a bin
+    bins = np.arange(0.0, width + 0.1, 0.1) - case.receiver_spacing / 4e3  # no midpoint on the edge of a bin
     real, x = real_receivers(survey), np.asarray(survey.receiver[:, :, 1]) / 1e3
     at = np.asarray(survey.source[:, 0, 1]) / 1e3
     folds = np.cumsum([np.histogram(((s + r) / 2)[k], bins)[0] for s, r, k in zip(at, x, real, strict=True)], axis=0)
@@ -370,14 +279,14 @@ def draw_acquisition(results: common.Results, preset: Preset, vp: Array, survey:
     def draw(shot: int) -> Image.Image:
         z = float(survey.receiver[shot, 0, 0]) / 1e3
         receivers = x[shot, real[shot]]
-        tail = at[shot] - (preset.first_offset + preset.cable_length) / 1e3
+        tail = at[shot] - (case.first_offset + case.cable_length) / 1e3
         boat.set_data([at[shot] + 0.12], [-0.2])
         source.set_data([at[shot]], [z])
         cable.set_data([receivers.min(), receivers.max()], [z, z])
         outside.set_data([max(tail, -0.7), 0.0] if tail < 0 else [], [z, z] if tail < 0 else [])
-        left = max(0.0, receivers.min() - preset.aperture / 1e3)
-        window.set_x(left)
-        window.set_width(min(width, at[shot] + preset.aperture / 1e3) - left)
+        left = max(0.0, receivers.min() - case.aperture / 1e3)
+        cutout.set_x(left)
+        cutout.set_width(min(width, at[shot] + case.aperture / 1e3) - left)
         for bar, fold in zip(bars, folds[shot], strict=True):
             bar.set_height(fold)
         count = f"{len(receivers)} of {real.shape[1]} receivers over the model"
@@ -386,7 +295,7 @@ def draw_acquisition(results: common.Results, preset: Preset, vp: Array, survey:
         return Image.fromarray(np.asarray(canvas.buffer_rgba())[..., :3])
 
     shots = np.linspace(0, len(survey) - 1, min(40, len(survey))).round().astype(int)
-    frames = [draw(shot) for shot in common.progress(shots, "the boat's way")]
+    frames = [draw(shot) for shot in kit.progress(shots, "the boat's way")]
     palette = frames[len(frames) // 2].quantize(64, Image.Quantize.MAXCOVERAGE)
     frames = [frame.quantize(palette=palette, dither=Image.Dither.NONE) for frame in frames]
     with results.written("figures/acquisition.gif") as path:
@@ -396,10 +305,9 @@ def draw_acquisition(results: common.Results, preset: Preset, vp: Array, survey:
     results.write_figure("acquisition", figure, dpi=90)
 
 
-def draw_gathers(
-    results: common.Results, preset: Preset, simulator: jf.Simulator, survey: jf.Survey, observed: Array
-) -> None:
+def draw_gathers(results: kit.Results, case: Case, problem: jf.Problem) -> None:
     """Three shots of the last band as they are to be written: without padding, as wide as their cable."""
+    survey, observed = problem.survey, problem.observed
     shots = [0, len(survey) // 2, len(survey) - 1]
     gathers = survey[np.array(shots)].unpad(observed[shots])
     limit = float(np.percentile(np.abs(gathers[1]), 95))
@@ -408,35 +316,29 @@ def draw_gathers(
     axes = figure.subplots(1, 3, sharey=True, width_ratios=widths)
     for ax, shot, gather in zip(axes, shots, gathers, strict=True):
         title = f"shot {shot + 1} at {survey.source[shot, 0, 1] / 1e3:.2f} km\n{gather.shape[1]} receivers"
-        offset = offsets(preset, gather.shape[1])
-        draw_gather(ax, gather[..., 0], simulator.grid.dt, offset, title, limit, bar=ax is axes[-1])
-    figure.suptitle(f"observed data at {preset.frequencies[-1]:g} Hz, one scale (95th percentile of the middle shot)")
+        offset = offsets(case, gather.shape[1])
+        draw_gather(ax, gather[..., 0], problem.simulator.grid, offset, title, limit, bar=ax is axes[-1])
+    figure.suptitle(f"observed data at {case.frequencies[-1]:g} Hz, one scale (95th percentile of the middle shot)")
     results.write_figure("gathers", figure)
 
 
-def draw_gather(ax: Axes, data: Array, dt: float, offset: Array, title: str, limit: float, bar: bool) -> None:
+def draw_gather(ax: Axes, data: Array, grid: jf.Grid, offset: Array, title: str, limit: float, bar: bool) -> None:
     """One panel of several on one scale, of which one has the colour bar."""
-    jf.plot.gather(data, dt, ax, receiver_x=offset, title=title, clim=(-limit, limit))
+    jf.plot.gather(data, grid, ax, receiver_x=offset, title=title, clim=(-limit, limit))
     ax.set_xlabel("Offset (km)")
     ax.label_outer()
     if not bar:
         ax.images[0].colorbar.remove()  # pyright: ignore
 
 
-def offsets(preset: Preset, receivers: int) -> Array:
+def offsets(case: Case, receivers: int) -> Array:
     """Metres from the source: receivers are in order of offset, and the cable's tail is what may hang out."""
-    return preset.first_offset + preset.receiver_spacing * np.arange(receivers)
+    return case.first_offset + case.receiver_spacing * np.arange(receivers)
 
 
-def draw_data(
-    results: common.Results,
-    preset: Preset,
-    simulator: jf.Simulator,
-    survey: jf.Survey,
-    observed: Array,
-    predicted: dict[str, Array],
-) -> None:
+def draw_data(results: kit.Results, case: Case, problem: jf.Problem, predicted: dict[str, Array]) -> None:
     """The middle shot: observed, and the residuals of start and result, on one scale."""
+    survey, observed = problem.survey, problem.observed
     shot = len(survey) // 2
     one = survey[shot : shot + 1]
     data = {name: one.unpad(x[shot : shot + 1])[0][..., 0] for name, x in predicted.items()}
@@ -446,29 +348,29 @@ def draw_data(
     figure = Figure(figsize=(12, 5), layout="constrained")
     axes = figure.subplots(1, 3, sharey=True)
     for ax, (name, panel) in zip(axes, panels.items(), strict=True):
-        offset = offsets(preset, panel.shape[1])
-        draw_gather(ax, panel, simulator.grid.dt, offset, name, limit, bar=ax is axes[-1])
-    frequency = preset.frequencies[-1]
-    figure.suptitle(f"shot {shot + 1} at {frequency:g} Hz, one scale (95th percentile of the observed)")
+        offset = offsets(case, panel.shape[1])
+        draw_gather(ax, panel, problem.simulator.grid, offset, name, limit, bar=ax is axes[-1])
+    figure.suptitle(f"shot {shot + 1} at {case.frequencies[-1]:g} Hz, one scale (95th percentile of the observed)")
     results.write_figure("data", figure)
 
 
-def draw_result(results: common.Results, preset: Preset, true: Array, start: Array, final: Array) -> None:
+def draw_result(results: kit.Results, scene: kit.Scene, lit: Array, final: Array) -> None:
     """Models on one scale, their errors on another, and the illumination, by which cells are greyed out."""
-    level, lit = np.load(results.path("illumination.npy")), load_lit(results, preset)
-    dark = ~lit & ~common.fixed_cells(true)
+    case, true, start = scene.case, scene.true["vp"], scene.start["vp"]
+    level = results.load("illumination.npy", "model")
+    dark = ~lit & ~scene.fixed
     speeds = (float(true.min()), float(true.max()))
     limit = float(np.percentile(np.abs(start - true)[lit], 99))
-    shape = (np.asarray(true.shape) * preset.spacing)[::-1]
+    shape = (np.asarray(true.shape) * case.spacing)[::-1]
     figure = Figure(figsize=(13, 3 * max(2.2, 6.0 * shape[1] / shape[0] + 0.6)), layout="constrained")
     axes = figure.subplots(3, 2)
 
     def model(ax: Axes, image: Array, title: str) -> None:
-        jf.plot.model(image, preset.spacing, ax, title=title, clim=speeds, label="vp (m/s)")
+        jf.plot.model(image, case.cells, ax, title=title, clim=speeds, label="vp (m/s)")
 
     def error(ax: Axes, image: Array, title: str) -> None:
         options: dict[str, Any] = {"clim": (-limit, limit), "cmap": "RdBu_r", "label": "error of vp (m/s)"}
-        jf.plot.model(image - true, preset.spacing, ax, title=title, **options)
+        jf.plot.model(image - true, case.cells, ax, title=title, **options)
         shade(ax, dark)
 
     model(axes[0, 0], true, "true")
@@ -477,10 +379,10 @@ def draw_result(results: common.Results, preset: Preset, true: Array, start: Arr
     shade(axes[2, 0], dark)
     jf.plot.model(
         level,
-        preset.spacing,
+        case.cells,
         axes[0, 1],
-        title=f"illumination; grey: below {preset.dark:g} dB",
-        clim=(preset.dark, float(np.nanpercentile(level, 99.5))),
+        title=f"illumination; grey: below {case.dark:g} dB",
+        clim=(case.dark, float(np.nanpercentile(level, 99.5))),
         cmap="inferno",
         label="dB to the median of the rock",
     )
@@ -498,4 +400,4 @@ def shade(ax: Axes, cells: Array) -> None:
 
 
 if __name__ == "__main__":
-    common.main(main, Options)
+    kit.main(main, Options, devices=kit.cores())
