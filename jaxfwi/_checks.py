@@ -39,11 +39,11 @@ def check_grid(grid: Any) -> None:
 def check_shape(name: str, shape: tuple[int, ...], grid: Any) -> None:
     """Raise a ValueError if an array does not have the grid's shape."""
     if shape != grid.shape:
-        transposed = " It may be transposed: depth comes first." if sorted(shape) == sorted(grid.shape) else ""
-        raise ValueError(
-            f"{name} has shape {shape}, the grid {grid.shape}: pass the grid it lies on, or for a part or a slice of a "
-            f"model a grid of its own.{transposed}"
-        )
+        if sorted(shape) == sorted(grid.shape):
+            advice = ". It may be transposed: depth comes first."
+        else:
+            advice = ": pass the grid it lies on, or for a part or a slice of a model a grid of its own."
+        raise ValueError(f"{name} has shape {shape}, the grid {grid.shape}{advice}")
 
 
 def as_mask(mask: Any, shape: tuple[int, ...]) -> np.ndarray:

@@ -14,6 +14,10 @@ ORDER = {"big": ">", "little": "<"}
 WAVELET = np.zeros(50)
 
 
+def grid_of(dt=1e-3, shape=(40, 61), spacing=10.0):
+    return jf.Grid(shape, spacing, dt, 50)
+
+
 def header_of(fields, order):
     out = bytearray(240)
     for byte, value in fields.items():
@@ -229,7 +233,7 @@ def test_round_trip(tmp_path, endian, ndim):
     data = survey.pad([rng.normal(size=(40, len(r), 1)).astype(np.float32) for r in receivers])
     origin = np.array([-800.0, 5e6, 4e5])[:: 1 if ndim == 3 else 2]
     for at in (0.0, origin):
-        jf.io.segy.write(tmp_path / "line.sgy", survey, data, dt=1.25e-3, origin=at, endian=endian)
+        jf.io.segy.write(tmp_path / "line.sgy", survey, data, grid_of(1.25e-3), origin=at, endian=endian)
         found = jf.io.segy.read(tmp_path / "line.sgy", WAVELET, origin=at)
         np.testing.assert_array_equal(np.asarray(found.observed), data)
         np.testing.assert_array_equal(found.survey.receiver_mask, survey.receiver_mask)
@@ -245,7 +249,7 @@ def test_round_trip(tmp_path, endian, ndim):
 def test_what_is_written_is_where_the_standard_has_it(tmp_path, endian):
     survey = jf.Survey.from_lists([[6.0, 100.0], [6.0, 200.0]], [[[8.0, 62.5]], [[8.0, 350.0], [9.0, 362.5]]], WAVELET)
     data = survey.pad([np.full((3, 1, 1), 1.5), np.full((3, 2, 1), [[2.5], [3.5]])])
-    jf.io.segy.write(tmp_path / "line.sgy", survey, data, dt=4e-3, origin=(10.0, 1000.0), endian=endian)
+    jf.io.segy.write(tmp_path / "line.sgy", survey, data, grid_of(4e-3), origin=(10.0, 1000.0), endian=endian)
     content, order = (tmp_path / "line.sgy").read_bytes(), ORDER[endian]
     assert len(content) == 3600 + 3 * (240 + 4 * 3)
     assert "jaxfwi" in content[:3200].decode("cp037")
@@ -264,16 +268,16 @@ def test_many_traces_and_the_longest_ones(tmp_path):
     receivers = np.stack(np.broadcast_arrays(5.0, np.arange(33000.0)), axis=-1)  # more than 16 bits count
     survey = jf.Survey.from_arrays([[5.0, 0.0]], receivers, WAVELET)
     data = np.arange(33000, dtype=np.float32)[None, None, :, None]
-    jf.io.segy.write(tmp_path / "wide.sgy", survey, data, dt=0.05)
+    jf.io.segy.write(tmp_path / "wide.sgy", survey, data, grid_of(0.05))
     found = jf.io.segy.read(tmp_path / "wide.sgy", WAVELET)
     np.testing.assert_array_equal(np.asarray(found.observed), data)
     assert found.dt == 0.05
     survey = jf.Survey.from_arrays([[5.0, 1.0]], [[5.0, 1.0]], WAVELET)
     data = np.arange(2**15, dtype=np.float32)[None, :, None, None]
-    jf.io.segy.write(tmp_path / "long.sgy", survey, data[:, 1:], dt=1e-3)
+    jf.io.segy.write(tmp_path / "long.sgy", survey, data[:, 1:], grid_of(1e-3))
     np.testing.assert_array_equal(np.asarray(jf.io.segy.read(tmp_path / "long.sgy", WAVELET).observed), data[:, 1:])
     with pytest.raises(ValueError, match="traces have 32768 samples, SEG-Y can hold 32767"):
-        jf.io.segy.write(tmp_path / "long.sgy", survey, data, dt=1e-3)
+        jf.io.segy.write(tmp_path / "long.sgy", survey, data, grid_of(1e-3))
 
 
 def test_a_recording_is_inverted_as_it_lies(tmp_path):
@@ -283,7 +287,7 @@ def test_a_recording_is_inverted_as_it_lies(tmp_path):
     places = [[20.0, 20.0], [20.0, 80.0]], [[[10.0, 0.0], [10.0, 40.0]], [[10.0, 45.0]]]
     survey = jf.Survey.from_lists(*places, wavelet)
     observed = jf.simulate(simulator, jf.Acoustic(vp=vp + 100.0), survey)
-    jf.io.segy.write(tmp_path / "line.sgy", survey, observed, grid.dt)
+    jf.io.segy.write(tmp_path / "line.sgy", survey, observed, grid)
     found = jf.io.segy.read(tmp_path / "line.sgy", wavelet)
     kept = np.asarray(observed, np.float32)
     value, gradient = jf.Problem(simulator, survey, kept).misfit_and_gradient(jf.Acoustic(vp=vp))
@@ -301,12 +305,12 @@ def test_a_write_that_fails_leaves_what_was_there(tmp_path):
         raise RuntimeError("no power")
 
     with pytest.raises(RuntimeError, match="no power"):
-        jf.io.segy.write(tmp_path / "line.sgy", survey, failing(), 1e-3)
+        jf.io.segy.write(tmp_path / "line.sgy", survey, failing(), grid_of())
     assert not list(tmp_path.iterdir())
-    jf.io.segy.write(tmp_path / "line.sgy", survey, np.ones((2, 9, 1, 1)), 1e-3)
+    jf.io.segy.write(tmp_path / "line.sgy", survey, np.ones((2, 9, 1, 1)), grid_of())
     before = (tmp_path / "line.sgy").read_bytes()
     with pytest.raises(RuntimeError, match="no power"):
-        jf.io.segy.write(tmp_path / "line.sgy", survey, failing(), 1e-3)
+        jf.io.segy.write(tmp_path / "line.sgy", survey, failing(), grid_of())
     assert [path.name for path in tmp_path.iterdir()] == ["line.sgy"]
     assert (tmp_path / "line.sgy").read_bytes() == before
 
@@ -403,7 +407,12 @@ def test_headers_that_make_no_survey(tmp_path, traces, made, options, message):
 
 def write(survey=None, data=None, dt=1e-3, **options):
     survey = jf.Survey.from_arrays([[5.0, 1.0]], [[5.0, 1.0]], WAVELET) if survey is None else survey
-    jf.io.segy.write("/nowhere/line.sgy", survey, np.zeros((1, 9, 1, 1)) if data is None else data, dt, **options)
+    data = np.zeros((1, 9, 1, 1)) if data is None else data
+    jf.io.segy.write("/nowhere/line.sgy", survey, data, grid_of(dt), **options)
+
+
+def write_model(model, spacing=5.0):
+    jf.io.segy.write_model("/nowhere", model, grid_of(shape=(2, 2), spacing=spacing))
 
 
 NOT_WRITTEN = {
@@ -423,15 +432,17 @@ NOT_WRITTEN = {
     "far": (lambda: write(origin=(0.0, 3e9)), r"a coordinate of 3e\+09 m is more than SEG-Y holds: give another"),
     "origin": (lambda: write(origin=(0.0, 0.0, 0.0)), r"origin must be one number or 2 in metres"),
     "endian": (lambda: write(endian="middle"), r"endian must be .*'middle'"),
-    "model axes": (lambda: jf.io.segy.write_model("/nowhere", np.zeros(3), 5.0), r"model must be \(nz, nx\).*\(3,\)"),
-    "model values": (lambda: jf.io.segy.write_model("/nowhere", np.full((2, 2), np.nan), 5.0), r"model is nan at cell"),
-    "spacing": (
-        lambda: jf.io.segy.write_model("/nowhere", np.zeros((2, 2)), 66.0),
-        r"spacing in depth .* 65535 .*66\.0",
+    "no grid": (
+        lambda: jf.io.segy.write("/nowhere", jf.Survey.from_arrays([[5.0, 1.0]], [[5.0, 1.0]], WAVELET), [], 1e-3),
+        r"grid must be a jaxfwi\.Grid, .* got 0\.001: pass the grid of your simulator",
     ),
-    "negative spacing": (
-        lambda: jf.io.segy.write_model("/nowhere", np.zeros((2, 2)), -1.0),
-        r"spacing must be a posit",
+    "model axes": (lambda: write_model(np.zeros(3)), r"model must be \(nz, nx\).*\(3,\)"),
+    "model shape": (lambda: write_model(np.zeros((2, 3))), r"model has shape \(2, 3\), the grid \(2, 2\)"),
+    "model values": (lambda: write_model(np.full((2, 2), np.nan)), r"model is nan at cell"),
+    "spacing": (lambda: write_model(np.zeros((2, 2)), 66.0), r"spacing in depth .* 65535 .*66\.0"),
+    "spacing for a grid": (
+        lambda: jf.io.segy.write_model("/nowhere", np.zeros((2, 2)), 5.0),
+        r"grid must be a jaxfwi\.Grid, .* got 5\.0: pass the grid",
     ),
 }
 
@@ -450,7 +461,7 @@ def test_shots_that_do_not_fit_are_told(tmp_path):
         ([np.zeros((9, 1, 1)), np.zeros((8, 1, 1))], "shot 1 has 8 samples where the first has 9"),
     ):
         with pytest.raises(ValueError, match=message):
-            jf.io.segy.write(tmp_path / "line.sgy", survey, data, 1e-3)
+            jf.io.segy.write(tmp_path / "line.sgy", survey, data, grid_of())
     assert not list(tmp_path.iterdir())
 
 
@@ -458,7 +469,7 @@ def test_shots_that_do_not_fit_are_told(tmp_path):
 @pytest.mark.parametrize("spacing", [10.0, (1.25, 12.5), (50.0, 7.3)])
 def test_models_come_back(tmp_path, endian, spacing):
     vp = np.random.default_rng(0).uniform(1500, 4500, (40, 61)).astype(np.float32)
-    jf.io.segy.write_model(tmp_path / "vp.sgy", vp, spacing, endian=endian)
+    jf.io.segy.write_model(tmp_path / "vp.sgy", vp, grid_of(spacing=spacing), endian=endian)
     found, there = jf.io.segy.read_model(tmp_path / "vp.sgy")
     np.testing.assert_array_equal(found, vp)
     assert found.dtype == np.float32
@@ -488,7 +499,7 @@ def test_a_missing_file_and_a_missing_segyio(tmp_path, monkeypatch):
     for call in (
         lambda: jf.io.segy.read(path, WAVELET),
         lambda: jf.io.segy.read_model(path),
-        lambda: jf.io.segy.write_model(tmp_path / "vp.sgy", np.ones((2, 2)), 1.0),
+        lambda: jf.io.segy.write_model(tmp_path / "vp.sgy", np.ones((2, 2)), grid_of(shape=(2, 2))),
         write,
     ):
         with pytest.raises(ImportError, match=r"^segyio is not installed: pip install jaxfwi\[segy\]\.$"):

@@ -1,4 +1,7 @@
-"""Data, surveys and models in the formats people have. Nothing of jaxfwi needs it; it comes when asked for."""
+"""Reading and writing data, surveys and models in common formats.
+
+Nothing else in jaxfwi needs this module, which is imported only when it is used.
+"""
 
 from jaxfwi.io import gathers, models, segy, seistorch
 
@@ -10,5 +13,5 @@ def __dir__() -> list[str]:
 
 
 for _module in (gathers, models, segy, seistorch):
-    _module.__dir__ = _module.__all__.copy  # what completion offers, without what the module itself imports
+    _module.__dir__ = _module.__all__.copy  # names for completion, without what the module itself imports
 del _module

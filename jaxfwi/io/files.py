@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all; packages that only some formats need."""
+"""Files that are written completely or not at all; packages that only some formats need."""
 
 import errno
 import importlib
@@ -9,20 +9,20 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-__all__ = ["existing", "needed", "written"]
+__all__ = ["existing", "optional_package", "written_whole"]
 
 
 @contextmanager
-def written(path: str | os.PathLike, folder: bool = False) -> Iterator[Path]:
-    """A place beside `path` to write to, moved to `path` at the end: a process killed at any moment leaves nothing
-    half-written there.
+def written_whole(path: str | os.PathLike, folder: bool = False) -> Iterator[Path]:
+    """A temporary path beside `path` to write to, which is moved to `path` at the end: if the process is killed at any
+    moment, nothing half-written is left there.
 
     Args:
-        path: of a file, which is replaced if it is there; or of a folder, which must not be.
+        path: of a file, which is replaced if it exists; or of a folder, which must not exist.
         folder: whether it is a folder.
 
     Raises:
-        FileExistsError: for a folder that is there: what else may lie in it should not be lost.
+        FileExistsError: for a folder that exists, since other files in it would be lost.
         OSError: as writing does.
     """
     path = Path(path)
@@ -34,7 +34,7 @@ def written(path: str | os.PathLike, folder: bool = False) -> Iterator[Path]:
         for file in [temporary] if temporary.is_file() else (p for p in temporary.rglob("*") if p.is_file()):
             _sync(file)
         os.replace(temporary, path)
-        if os.name == "posix":  # elsewhere a folder cannot be opened
+        if os.name == "posix":  # other systems cannot open a folder
             _sync(path.parent)
     finally:
         if temporary.is_dir():
@@ -43,7 +43,7 @@ def written(path: str | os.PathLike, folder: bool = False) -> Iterator[Path]:
 
 
 def _sync(path: Path) -> None:
-    """Wait until a file or a folder is on the disk."""
+    """Wait until a file or a folder is on disk."""
     number = os.open(path, os.O_RDONLY if os.name == "posix" else os.O_RDWR)
     try:
         os.fsync(number)
@@ -52,10 +52,10 @@ def _sync(path: Path) -> None:
 
 
 def existing(path: str | os.PathLike) -> Path:
-    """The path, if something is there.
+    """The path, if it exists.
 
     Raises:
-        FileNotFoundError: if nothing is.
+        FileNotFoundError: if it does not.
     """
     path = Path(path)
     if not path.exists():
@@ -63,11 +63,11 @@ def existing(path: str | os.PathLike) -> Path:
     return path
 
 
-def needed(module: str, extra: str) -> Any:
+def optional_package(module: str, extra: str) -> Any:
     """A package that not every installation has.
 
     Raises:
-        ImportError: saying how to install it, if it is not there.
+        ImportError: if it is not installed, with the command that installs it.
     """
     try:
         return importlib.import_module(module)

@@ -1,5 +1,7 @@
 """Shot gathers in ``.npz`` files and zarr arrays, written and read shot by shot.
 
+The name of the file or folder decides the format:
+
 =====================  =================================================================================
 ``name.npz``           one archive, with a member ``shot_000000`` for each shot
 ``name.zarr``          one zarr array ``(shots, time, receivers, components)``, a chunk for each shot
@@ -7,7 +9,7 @@ any other name         a folder of archives ``shot_000000.npz``, each with a mem
 =====================  =================================================================================
 
 A shot is ``(time, receivers, components)``. In archives shots may differ in their number of receivers; they are read
-with zeros for padding, as `jaxfwi.Survey` has them. ``numpy.load`` opens each archive too.
+with zeros for padding, as a `jaxfwi.Survey` needs them. ``numpy.load`` opens each archive, too.
 """
 
 import os
@@ -22,7 +24,7 @@ import jax
 import numpy as np
 
 from jaxfwi._checks import as_integer
-from jaxfwi.io.files import existing, needed, written
+from jaxfwi.io.files import existing, optional_package, written_whole
 from jaxfwi.survey.survey import Survey
 
 __all__ = ["Gathers", "read", "write", "write_shot"]
@@ -33,16 +35,20 @@ _UNREADABLE = (ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error)
 class Gathers:
     """Data of many shots that stay on disk, indexed like an array ``(shots, time, receivers, components)``.
 
-    Only the shots that are asked for are read: ``data[3]`` is one, ``data[2:5]`` and ``data[[4, 1]]`` some,
-    ``data[3, :, 0]`` a part of one, ``numpy.asarray(data)`` all. `jaxfwi.misfit_and_gradient` and `jaxfwi.invert` take
-    it as observed data, and read no more of it at a time than they compute with. `read` and `jaxfwi.io.segy.read`
-    make it.
+    Only the shots that are asked for are read: ``data[3]`` is one shot, ``data[2:5]`` and ``data[[4, 1]]`` are some,
+    ``data[3, :, 0]`` is a part of one, ``numpy.asarray(data)`` are all. `jaxfwi.Problem` takes it as observed data, and
+    then no more of it is read at a time than is computed with. `read` and `jaxfwi.io.segy.read` return it.
 
     Args:
-        shape: shots, time samples, receivers and components.
+        shape: numbers of shots, time samples, receivers and components.
         dtype: of the data.
         shot: a function of a shot's number that reads it, ``(time, receivers, components)``.
         name: where the data are, for messages.
+
+    >>> import numpy as np, jaxfwi as jf
+    >>> data = jf.io.gathers.Gathers((3, 50, 8, 1), float, lambda shot: np.full((50, 8, 1), shot), "memory")
+    >>> data, data[1:, 0, 0].tolist()
+    (Gathers(3 x 50 x 8 x 1 float64 in memory), [[1.0], [2.0]])
     """
 
     def __init__(self, shape: tuple[int, int, int, int], dtype: Any, shot: Callable[[int], np.ndarray], name: str):
@@ -70,7 +76,7 @@ class Gathers:
         shots = np.arange(len(self))[first]
         if np.ndim(shots) == 0:
             return self._read(int(shots))[rest]
-        # each shot is cut before the next is read
+        # Each shot is cut before the next one is read.
         parts = [self._read(int(i))[rest] for i in np.ravel(shots)]
         like = parts[0].shape if parts else np.empty((0, *self.shape[1:]), bool)[(slice(None), *rest)].shape[1:]
         return np.reshape(np.stack(parts) if parts else np.empty((0, *like), self.dtype), (*np.shape(shots), *like))
@@ -90,19 +96,20 @@ class Gathers:
 
 
 def write(path: str | os.PathLike, data: Iterable[Any], survey: Survey | None = None) -> None:
-    """Write gathers, one shot after the other; the module says which name makes which format.
+    """Write gathers, one shot after the other. The name decides the format, see `jaxfwi.io.gathers`.
 
-    They are written beside their place and moved there at the end. A file of that name is replaced, a folder is not.
+    They are written to a temporary name beside it and moved at the end. A file of that name is replaced, a folder is
+    not.
 
     Args:
         path: a name that ends in ``.npz`` or ``.zarr``, or that of a folder.
-        data: ``(shots, time, receivers, components)``, or anything that gives one shot ``(time, receivers,
-            components)`` after the other, as a generator that models them does: no more than one is in memory then.
-        survey: of these shots; their padding is left out of archives. A zarr array keeps it.
+        data: ``(shots, time, receivers, components)``, or anything that yields one shot ``(time, receivers,
+            components)`` after the other, such as a generator that models them: then no more than one is in memory.
+        survey: of these shots; padding is left out of archives, but kept in a zarr array.
 
     Raises:
         ValueError: for data of another shape, or shots that differ in more than their receivers.
-        FileExistsError: if a folder or zarr array is there.
+        FileExistsError: if a folder or a zarr array of that name exists.
         ImportError: for zarr if it is not installed.
 
     >>> import tempfile, numpy as np, jaxfwi as jf
@@ -114,29 +121,30 @@ def write(path: str | os.PathLike, data: Iterable[Any], survey: Survey | None = 
     """
     path = Path(path)
     shots = _checked(path, np.asarray(data) if isinstance(data, jax.Array) else data, survey, path.suffix == ".zarr")
-    with written(path, folder=path.suffix != ".npz") as place:
+    with written_whole(path, folder=path.suffix != ".npz") as temporary:
         if path.suffix == ".npz":
-            with zipfile.ZipFile(place, "w") as archive:
+            with zipfile.ZipFile(temporary, "w") as archive:
                 for shot, gather in enumerate(shots):
                     _add(archive, _member(shot), gather)
         elif path.suffix == ".zarr":
-            _write_zarr(place, shots)
+            _write_zarr(temporary, shots)
         else:
-            place.mkdir()
+            temporary.mkdir()
             for shot, gather in enumerate(shots):
-                write_shot(place, shot, gather)
+                write_shot(temporary, shot, gather)
 
 
 def write_shot(folder: str | os.PathLike, shot: int, gather: Any) -> None:
-    """Write one shot of a folder, as jobs do that each model some of the shots. The file is whole or not there.
+    """Write one shot of a folder, for jobs that each model some of the shots. The file is written completely or not at
+    all.
 
     Args:
-        folder: made if it is not there.
+        folder: created if it does not exist.
         shot: its number, from 0.
         gather: ``(time, receivers, components)``, without padding.
 
     Raises:
-        ValueError: for a gather of another shape, or one that holds no numbers.
+        ValueError: for a gather of another shape, or one that does not contain real numbers.
 
     >>> import tempfile, numpy as np, jaxfwi as jf
     >>> with tempfile.TemporaryDirectory() as folder:
@@ -149,25 +157,25 @@ def write_shot(folder: str | os.PathLike, shot: int, gather: Any) -> None:
     path = folder / f"{_member(as_integer('shot', shot, 0))}.npz"
     _check(path, shot, gather)
     folder.mkdir(parents=True, exist_ok=True)
-    with written(path) as place, zipfile.ZipFile(place, "w") as archive:
+    with written_whole(path) as temporary, zipfile.ZipFile(temporary, "w") as archive:
         _add(archive, "data", gather)
 
 
 def read(path: str | os.PathLike, survey: Survey | None = None) -> Gathers:
-    """Gathers that stay on disk; the module says which formats there are.
+    """Open gathers that stay on disk, in any of the formats of `jaxfwi.io.gathers`.
 
     Args:
         path: an archive, a zarr array, or a folder of archives.
-        survey: of these shots. Receivers are put where its `receiver_mask` has real ones; without it padding comes
-            last, as in surveys that jaxfwi makes.
+        survey: of these shots. Traces are put where its `receiver_mask` has real receivers; without a survey padding
+            comes last, as in surveys that jaxfwi makes.
 
     Returns:
         `Gathers`, indexed like an array ``(shots, time, receivers, components)``.
 
     Raises:
         FileNotFoundError: if there is nothing of that name.
-        ValueError: if it holds no gathers, shots are missing or do not fit each other or the survey; when a shot is
-            read, if its file is damaged.
+        ValueError: if it does not contain gathers, or shots are missing or do not fit each other or the survey; when a
+            shot is read, if its file is damaged.
         ImportError: for zarr if it is not installed.
 
     >>> import tempfile, numpy as np, jaxfwi as jf
@@ -182,18 +190,18 @@ def read(path: str | os.PathLike, survey: Survey | None = None) -> Gathers:
         return _read_zarr(path, survey)
     if path.is_dir():
         found = {int(m[1]): p for p in path.iterdir() if (m := re.fullmatch(r"shot_(\d+)\.npz", p.name))}
-        places = {number: (file, "data") for number, file in found.items()}
+        members = {number: (file, "data") for number, file in found.items()}
     else:
-        places = {
+        members = {
             int(m[1]): (path, name.removesuffix(".npy"))
             for name in _opened(path, zipfile.ZipFile.namelist)
             if (m := re.fullmatch(r"shot_(\d+)\.npy", name))
         }
-    if not places:
+    if not members:
         raise ValueError(f"{path} holds no gathers shot_000000, ...: write them by jaxfwi.io.gathers.write.")
-    for missing in set(range(len(places))) - set(places):
-        raise ValueError(f"{path} has {len(places)} shots up to {max(places)}, but not shot {missing}: write it.")
-    headers = [_header(*places[number]) for number in range(len(places))]
+    for missing in set(range(len(members))) - set(members):
+        raise ValueError(f"{path} has {len(members)} shots up to {max(members)}, but not shot {missing}: write it.")
+    headers = [_header(*members[number]) for number in range(len(members))]
     shapes = [shape for shape, _ in headers]
     for number, shape in enumerate(shapes):
         if len(shape) != 3 or shape[::2] != shapes[0][::2]:
@@ -205,9 +213,9 @@ def read(path: str | os.PathLike, survey: Survey | None = None) -> Gathers:
     real = np.arange(counts.max()) < counts[:, None] if survey is None else _fitting(path, survey, counts)
 
     def shot(number: int) -> np.ndarray:
-        gather = _opened(places[number][0], lambda archive: _array(archive, places[number][1]))
+        gather = _opened(members[number][0], lambda archive: _array(archive, members[number][1]))
         if gather.shape != shapes[number]:
-            return gather  # has changed since: it is told by who asked
+            return gather  # the file has changed: Gathers raises the error
         out = np.zeros((shapes[0][0], real.shape[1], shapes[0][2]), gather.dtype)
         out[:, real[number]] = gather
         return out
@@ -221,13 +229,13 @@ def _member(shot: int) -> str:
 
 
 def _add(archive: zipfile.ZipFile, name: str, array: np.ndarray) -> None:
-    # large ones are written in pieces, so that the archive cannot know their size beforehand
+    # Large arrays are written in pieces, so that the archive cannot know their size beforehand.
     with archive.open(f"{name}.npy", "w", force_zip64=True) as file:
         np.lib.format.write_array(file, array, allow_pickle=False)
 
 
 def _checked(path: Path, data: Iterable[Any], survey: Survey | None, padded: bool) -> Iterator[np.ndarray]:
-    """Shots of data as arrays, of their real receivers, checked one by one."""
+    """The shots of data as arrays, without padding unless `padded`, checked one by one."""
     mask = None if survey is None or survey.receiver_mask is None else np.asarray(survey.receiver_mask)
     like, count = None, 0
     for shot, given in enumerate(data):
@@ -259,7 +267,7 @@ def _check(path: Path, shot: int, gather: np.ndarray) -> None:
 
 
 def _fitting(path: Path, survey: Survey, counts: np.ndarray) -> np.ndarray:
-    """Which receivers are real, ``(shots, receivers)``, of a survey that gathers of so many receivers fit."""
+    """Which receivers of the survey are real, ``(shots, receivers)``; checked to be as many as the gathers have."""
     mask = survey.receiver_mask
     real = np.full(survey.receiver.shape[:2], True) if mask is None else np.asarray(mask)
     if len(real) != len(counts):
@@ -273,7 +281,7 @@ def _fitting(path: Path, survey: Survey, counts: np.ndarray) -> np.ndarray:
 
 
 def _opened(path: Path, use: Callable[[zipfile.ZipFile], Any]) -> Any:
-    """What a function makes of an archive; opened anew each time, so that threads and processes may share it."""
+    """The result of a function of an archive, opened anew each time so that threads and processes may share it."""
     try:
         with zipfile.ZipFile(path) as archive:
             return use(archive)
@@ -287,7 +295,7 @@ def _array(archive: zipfile.ZipFile, name: str) -> np.ndarray:
 
 
 def _header(path: Path, name: str) -> tuple[tuple[int, ...], np.dtype]:
-    """Shape and dtype of an array in an archive, of which only the beginning is read."""
+    """Shape and dtype of an array in an archive; only the beginning of the array is read."""
 
     def use(archive):
         with archive.open(f"{name}.npy") as file:
@@ -298,15 +306,15 @@ def _header(path: Path, name: str) -> tuple[tuple[int, ...], np.dtype]:
     return _opened(path, use)
 
 
-def _write_zarr(place: Path, shots: Iterator[np.ndarray]) -> None:
-    zarr = needed("zarr", "zarr")
+def _write_zarr(path: Path, shots: Iterator[np.ndarray]) -> None:
+    zarr = optional_package("zarr", "zarr")
     array = None
     for shot, gather in enumerate(shots):
         if array is None:
             shape = (1, *gather.shape)
-            # a chunk that is lost is read as the fill value: as NaN it is told, as zeros it would pass for data
+            # A lost chunk is read as the fill value: NaN is noticed, zeros would pass for data.
             fill = np.nan if gather.dtype.kind == "f" else 0
-            array = zarr.create_array(store=str(place), shape=shape, chunks=shape, dtype=gather.dtype, fill_value=fill)
+            array = zarr.create_array(store=str(path), shape=shape, chunks=shape, dtype=gather.dtype, fill_value=fill)
         else:
             array.resize((shot + 1, *gather.shape))
         array[shot] = gather
@@ -314,7 +322,7 @@ def _write_zarr(place: Path, shots: Iterator[np.ndarray]) -> None:
 
 def _read_zarr(path: Path, survey: Survey | None) -> Gathers:
     try:
-        array = needed("zarr", "zarr").open_array(store=str(path), mode="r")
+        array = optional_package("zarr", "zarr").open_array(store=str(path), mode="r")
     except (ValueError, KeyError, OSError) as error:
         raise ValueError(f"{path} cannot be read as a zarr array: {error}.") from error
     shape = tuple(array.shape)

@@ -1,4 +1,4 @@
-"""Trace headers of seismic files and what they say of a survey: numbers in, shots and positions out.
+"""From the trace headers of seismic files to a survey: numbers in, shots and positions out.
 
 Names and meanings are those of SEG-Y revision 1 (Society of Exploration Geophysicists 2002, Technical Standards
 Committee), as segyio spells them.
@@ -9,7 +9,9 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["FIELDS", "coordinates", "grouped", "positions", "scalar_of", "time_axis"]
+from jaxfwi._checks import in_metres
+
+__all__ = ["FIELDS", "coordinates", "grouped_by_shot", "positions", "scalar_of", "scaled", "time_axis"]
 
 FIELDS = {
     "FieldRecord": 9,
@@ -31,7 +33,7 @@ FIELDS = {
 }
 
 _UNITS = {2: "seconds of arc", 3: "decimal degrees", 4: "degrees, minutes and seconds"}
-_SCALES = (1, -10, -100, -1000, -10000)  # of coordinates as they are written; a negative one divides
+_SCALES = (1, -10, -100, -1000, -10000)  # of written coordinates; a negative one divides
 
 
 def scaled(value: np.ndarray, scalar: np.ndarray) -> np.ndarray:
@@ -41,29 +43,30 @@ def scaled(value: np.ndarray, scalar: np.ndarray) -> np.ndarray:
 
 
 def scalar_of(*coordinates: np.ndarray) -> int:
-    """A scalar for writing coordinates in metres as 32-bit integers: the first that keeps all of them to a tenth of a
-    millimetre, or else the finest for which they are small enough.
+    """A scalar for writing coordinates in metres as 32-bit integers: the first that is accurate to a tenth of a
+    millimetre for all of them, or else the finest for which they are small enough.
 
     >>> scalar_of(np.array([10.0, 12.5])), scalar_of(np.array([5e6 + 1 / 3]))
     (-10, -100)
     """
     values = np.concatenate([np.ravel(c) for c in coordinates]).astype(float)
-    fitting = [s for s in _SCALES if np.abs(values).max() * abs(s) < 2**31 - 1]
-    if not fitting:
+    possible = [s for s in _SCALES if np.abs(values).max() * abs(s) < 2**31 - 1]
+    if not possible:
         raise ValueError(f"a coordinate of {np.abs(values).max():g} m is more than SEG-Y holds: give another origin.")
-    for scalar in fitting:
+    for scalar in possible:
         if (np.abs(np.round(values * abs(scalar)) / abs(scalar) - values) <= 1e-4).all():
             return scalar
-    return fitting[-1]
+    return possible[-1]
 
 
 def coordinates(
     headers: Mapping[str, np.ndarray], feet: bool, source_z: Any = None, receiver_z: Any = None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Where the source and the receiver of each trace are: ``(traces, 3)`` each, ``(z, y, x)`` in metres, z downwards.
+    """The positions of the source and of the receiver of each trace, ``(traces, 3)`` each: ``(z, y, x)`` in metres, z
+    downwards.
 
     Raises:
-        ValueError: for headers that hold no lengths, or nothing.
+        ValueError: for headers whose unit is not a length, or that are all 0.
     """
     for unit in np.unique(headers["CoordinateUnits"]):
         if unit in _UNITS:
@@ -74,10 +77,10 @@ def coordinates(
     if not any(headers[name].any() for name in ("SourceX", "SourceY", "GroupX", "GroupY")):
         raise ValueError(
             "SourceX, SourceY, GroupX and GroupY are 0 in all traces: the file holds no positions where the standard "
-            'has them. Say where it does, as fields={"GroupX": 181, ...}, or read the traces alone by '
-            "jaxfwi.io.segy.read_model and make a Survey of what you know."
+            'has them. Say where it has them, as in fields={"GroupX": 181, ...}, or read the traces alone by '
+            "jaxfwi.io.segy.read_model and make a Survey yourself."
         )
-    places = {
+    horizontal = {
         name: scaled(headers[name], headers["SourceGroupScalar"]) for name in ("SourceX", "SourceY", "GroupX", "GroupY")
     }
     heights = {
@@ -92,12 +95,12 @@ def coordinates(
     out = []
     for kind, name, given in (("source", "Source", source_z), ("receiver", "Group", receiver_z)):
         z = unit * depths[kind] if given is None else np.broadcast_to(np.asarray(given, float), depths[kind].shape)
-        out.append(np.stack([z, unit * places[f"{name}Y"], unit * places[f"{name}X"]], axis=-1))
+        out.append(np.stack([z, unit * horizontal[f"{name}Y"], unit * horizontal[f"{name}X"]], axis=-1))
     return out[0], out[1]
 
 
 def positions(source: np.ndarray, receiver: np.ndarray, ndim: int | None, origin: Any) -> tuple[np.ndarray, np.ndarray]:
-    """Positions ``(traces, ndim)`` from a model's first node.
+    """Positions ``(traces, ndim)`` relative to the model's first node.
 
     Args:
         source, receiver: ``(traces, 3)``.
@@ -119,8 +122,8 @@ def positions(source: np.ndarray, receiver: np.ndarray, ndim: int | None, origin
         )
     first = np.asarray(origin, float)
     if first.ndim > 1 or (first.ndim == 1 and len(first) != ndim):
-        known = "(z, x)" if ndim == 2 else "(z, y, x)"
-        raise ValueError(f"origin must be one number or {known} in metres, got {origin!r}.")
+        coordinates = "(z, x)" if ndim == 2 else "(z, y, x)"
+        raise ValueError(f"origin must be one number or {coordinates} in metres, got {origin!r}.")
     axes = [0, 2] if ndim == 2 else [0, 1, 2]
     out = source[:, axes] - first, receiver[:, axes] - first
     headers = {
@@ -131,44 +134,47 @@ def positions(source: np.ndarray, receiver: np.ndarray, ndim: int | None, origin
     for kind, points, number in (("source", out[0], 0), ("receiver", out[1], 1)):
         for axis, name in enumerate("zyx" if ndim == 3 else "zx"):
             if points[:, axis].min() < -1e-6:
-                way = f", or {kind}_z if the depth is known" if name == "z" else ""
+                remedy = f", or {kind}_z if the depth is known" if name == "z" else ""
                 least = np.concatenate([out[0][:, axis], out[1][:, axis]]).min() + np.broadcast_to(first, ndim)[axis]
                 raise ValueError(
                     f"{headers[name][number]} puts a {kind} at {name} = {points[:, axis].min():g} m, before the "
-                    f"model's first node: give an origin whose {name} is {least:g} or less{way}."
+                    f"model's first node: give an origin whose {name} is {least:g} or less{remedy}."
                 )
     return out
 
 
-def grouped(headers: Mapping[str, np.ndarray], source: np.ndarray, receiver: np.ndarray, by: str | None) -> list:
-    """Traces of each shot: arrays of indices. Shots rise in what they are told apart by, traces of a shot in the
+def grouped_by_shot(
+    headers: Mapping[str, np.ndarray], source: np.ndarray, receiver: np.ndarray, by: str | None
+) -> list[np.ndarray]:
+    """The indices of the traces of each shot. Shots are sorted by record or by source, the traces of a shot by the
     receiver's x, then y, then z; the order in the file does not matter.
 
     Args:
         headers: of the traces.
         source, receiver: positions of each trace, axes from z to x.
-        by: "record", "source", or None for the record unless all traces have the same.
+        by: "record" or "source"; None for the record, unless all traces have the same record.
 
     Raises:
-        ValueError: for a record with several sources, or a shot with two traces at the same place.
+        ValueError: for a record with several sources, or a shot with two traces at the same position.
     """
     record = headers["FieldRecord"]
-    _, place = np.unique(source[:, ::-1], axis=0, return_inverse=True)
-    place = place.reshape(-1)
+    _, source_number = np.unique(source[:, ::-1], axis=0, return_inverse=True)
+    source_number = source_number.reshape(-1)
     if by is None:
         by = "source" if len(record) and (record == record[0]).all() else "record"
     if by not in ("record", "source"):
         raise ValueError(f'by must be "record", "source" or None, got {by!r}.')
-    key = record if by == "record" else place
+    key = record if by == "record" else source_number
     order = np.lexsort((*receiver.T, key))
     cuts = np.flatnonzero(np.diff(key[order])) + 1
     shots = np.split(order, cuts)
     for traces in shots if by == "record" else []:
-        if (place[traces] != place[traces[0]]).any():
-            other = traces[np.argmax(place[traces] != place[traces[0]])]
+        different = source_number[traces] != source_number[traces[0]]
+        if different.any():
+            other = traces[np.argmax(different)]
             raise ValueError(
-                f"FieldRecord {record[traces[0]]} has several sources, as at {_metres(source[traces[0]])} in trace "
-                f'{traces[0]} and {_metres(source[other])} in trace {other}: pass by="source" to tell shots apart by '
+                f"FieldRecord {record[traces[0]]} has several sources, as at {in_metres(source[traces[0]])} in trace "
+                f'{traces[0]} and {in_metres(source[other])} in trace {other}: pass by="source" to tell shots apart by '
                 "where the source is."
             )
     if by == "record" and len(shots) > 1 and not any(headers[name].any() for name in ("SourceX", "SourceY")):
@@ -181,7 +187,7 @@ def grouped(headers: Mapping[str, np.ndarray], source: np.ndarray, receiver: np.
         if len(same):
             a, b = np.sort(traces[same[0] : same[0] + 2])
             raise ValueError(
-                f"traces {a} and {b} of FieldRecord {record[a]} both have their receiver at {_metres(receiver[a])} "
+                f"traces {a} and {b} of FieldRecord {record[a]} both have their receiver at {in_metres(receiver[a])} "
                 "(GroupX, GroupY, ReceiverGroupElevation): choose the traces of one component or one shot by traces=, "
                 'or pass by="record" where shots share a place.'
             )
@@ -197,12 +203,12 @@ def time_axis(
         headers: of the traces.
         interval: of the file, in microseconds.
         samples: in a trace of the file.
-        dt, delay: in seconds, in the stead of what headers say.
+        dt, delay: in seconds, instead of those in the headers.
 
     Raises:
         ValueError: for traces of different length, interval or delay, or an interval of 0.
     """
-    counts = headers["TRACE_SAMPLE_COUNT"] % 2**16  # those of some files have the 16th bit set, which is no sign
+    counts = headers["TRACE_SAMPLE_COUNT"] % 2**16  # in some files the 16th bit is set, which is not a sign
     for trace in np.flatnonzero((counts != 0) & (counts != samples % 2**16))[:1]:
         raise ValueError(
             f"TRACE_SAMPLE_COUNT of trace {trace} is {counts[trace]} where the file has traces of {samples} samples: "
@@ -210,8 +216,8 @@ def time_axis(
         )
     if dt is None:
         intervals = headers["TRACE_SAMPLE_INTERVAL"] % 2**16
-        told = intervals[intervals != 0]
-        first = interval or int(told[0] if len(told) else 0)
+        given = intervals[intervals != 0]
+        first = interval or int(given[0] if len(given) else 0)
         for trace in np.flatnonzero((intervals != 0) & (intervals != first))[:1]:
             raise ValueError(
                 f"TRACE_SAMPLE_INTERVAL of trace {trace} is {intervals[trace]} microseconds, elsewhere in the file it "
@@ -241,7 +247,3 @@ def time_axis(
             f"the delay of {1e3 * delay:g} ms (DelayRecordingTime) leaves none of {samples} samples: pass another."
         )
     return dt, round(later)
-
-
-def _metres(point: np.ndarray) -> str:
-    return f"({', '.join(f'{x:g}' for x in point)}) m"

@@ -1,9 +1,9 @@
-"""Pickles that hold lists of numbers, read without running anything that they ask for.
+"""Pickles of lists of numbers, read without running anything that is in them.
 
-A pickle is a program: it names functions and has them called. Here every name is met by a stand-in that only notes
-what it is called with, and only the few names are met that lists, numbers and numpy's arrays need; not even numpy's own
-functions are called. What was noted becomes arrays afterwards, if it is of numbers. A pickle made to harm can still ask
-for more memory than there is.
+A pickle is a program: it names functions that are called when it is loaded. Here a stand-in takes the place of each
+function and only records its arguments. Only the few names are accepted that lists, numbers and numpy's arrays need,
+and not even numpy's own functions are called. The recorded arguments become arrays afterwards, if they are numbers. A
+harmful pickle can still ask for more memory than there is.
 """
 
 import io
@@ -22,17 +22,17 @@ _KINDS = "iuf"  # of numpy's types: integers and floats
 
 
 def load(path: str | os.PathLike) -> Any:
-    """What a pickle holds, if it is lists, tuples, integers, floats, and numpy's scalars and arrays of them.
+    """Load a pickle of lists, tuples, integers, floats, and numpy's scalars and arrays of them.
 
     Args:
         path: of the file.
 
     Returns:
-        Lists, tuples and numbers; arrays of objects, such as of arrays of different length, as lists.
+        Lists, tuples, numbers and arrays; arrays of objects, such as arrays of different length, become lists.
 
     Raises:
         FileNotFoundError: if there is no such file.
-        ValueError: naming what else is in it, of which nothing is run; or if it is cut off or no pickle.
+        ValueError: for a pickle of anything else, which is named and not run; or if it is cut off or not a pickle.
 
     >>> import pickle, tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
@@ -45,7 +45,7 @@ def load(path: str | os.PathLike) -> Any:
 
 
 def loads(content: bytes, name: str = "the pickle") -> Any:
-    """As `load`, of a file's content."""
+    """Load a pickle from the content of a file, as `load` does."""
     try:
         return _numbers(_Unpickler(io.BytesIO(content)).load())
     except _Refused as error:
@@ -57,11 +57,11 @@ def loads(content: bytes, name: str = "the pickle") -> Any:
 
 
 class _Refused(Exception):
-    """What is not read."""
+    """For content that is not read."""
 
 
-class _Noted:
-    """What a stand-in was called with; pickles may hand it a state once, as numpy's arrays and types have one."""
+class _Call:
+    """A recorded call of a stand-in. A pickle may give it a state once, as numpy's arrays and dtypes have one."""
 
     __slots__ = ("arguments", "name", "state")
 
@@ -75,25 +75,25 @@ class _Noted:
 
 
 class _StandIn:
-    """Stands in for a function or a class. It has no attributes that a pickle could set."""
+    """Takes the place of a function or a class. It has no attributes that a pickle could set."""
 
     __slots__ = ("name",)
 
     def __init__(self, name: str):
         self.name = name
 
-    def __call__(self, *arguments: Any) -> _Noted:
-        return _Noted(self.name, arguments)
+    def __call__(self, *arguments: Any) -> _Call:
+        return _Call(self.name, arguments)
 
     def __setstate__(self, state: Any) -> None:
         raise _Refused(f"a state for {self.name}")
 
 
-# names that numpy's pickles have, of versions 1 and 2
-_KNOWN = {
+# the names in pickles of numpy, versions 1 and 2
+_ACCEPTED = {
     ("numpy", "ndarray"): "ndarray",
     ("numpy", "dtype"): "dtype",
-    ("_codecs", "encode"): "bytes",  # protocols 0 to 2 have bytes as text
+    ("_codecs", "encode"): "bytes",  # protocols 0 to 2 write bytes as text
     **{
         (f"numpy.{core}.{module}", function): name
         for core in ("core", "_core")
@@ -108,31 +108,31 @@ _KNOWN = {
 
 class _Unpickler(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
-        if (module, name) not in _KNOWN:
+        if (module, name) not in _ACCEPTED:
             raise _Refused(f"{module}.{name}")
-        return _StandIn(_KNOWN[module, name])
+        return _StandIn(_ACCEPTED[module, name])
 
     def persistent_load(self, pid: Any) -> Any:
         raise _Refused("a reference to another file")
 
 
 def _numbers(found: Any) -> Any:
-    """What was found, with arrays and numpy's numbers made of what was noted."""
+    """The content of a pickle, with recorded calls turned into arrays and numpy's numbers."""
     kind = type(found)
     if kind in (list, tuple):
         return kind([_numbers(x) for x in found])
     if kind in (int, float):
         return found
-    if kind is not _Noted:
+    if kind is not _Call:
         raise _Refused(f"something of type {found.name if kind is _StandIn else kind.__name__}")
     if found.name == "scalar":
-        dtype, data = _taken(found.arguments, 2, "a scalar")
+        dtype, data = _as_tuple(found.arguments, 2, "a scalar")
         return _array(data, _dtype(dtype), ())[()]
     if found.name == "buffer":
-        data, dtype, shape, order = _taken(found.arguments, 4, "an array")
+        data, dtype, shape, order = _as_tuple(found.arguments, 4, "an array")
         return _array(data, _dtype(dtype), shape, order)
     if found.name == "array" and found.state is not None:
-        _, shape, dtype, fortran, data = _taken(found.state, 5, "an array")
+        _, shape, dtype, fortran, data = _as_tuple(found.state, 5, "an array")
         if _dtype_name(dtype).startswith("O"):
             if type(data) is not list or math.prod(_shape(shape)) != len(data):
                 raise _Refused("an array of objects that does not hold as many as it says")
@@ -141,24 +141,25 @@ def _numbers(found: Any) -> Any:
     raise _Refused(f"a bare {found.name}")
 
 
-def _taken(values: Any, count: int, what: str) -> tuple:
+def _as_tuple(values: Any, count: int, kind: str) -> tuple:
+    """The arguments or the state of a call, checked to be as many as numpy writes."""
     if type(values) is not tuple or len(values) != count:
-        raise _Refused(f"{what} that is not as numpy writes it")
+        raise _Refused(f"{kind} that is not as numpy writes it")
     return values
 
 
-def _dtype_name(noted: Any) -> str:
-    if type(noted) is not _Noted or noted.name != "dtype" or not noted.arguments or type(noted.arguments[0]) is not str:
+def _dtype_name(call: Any) -> str:
+    if type(call) is not _Call or call.name != "dtype" or not call.arguments or type(call.arguments[0]) is not str:
         raise _Refused("an array whose type is not as numpy writes it")
-    return noted.arguments[0]
+    return call.arguments[0]
 
 
-def _dtype(noted: Any) -> np.dtype:
-    """A type of numbers; its state says the order of bytes."""
-    name = _dtype_name(noted)
+def _dtype(call: Any) -> np.dtype:
+    """A type of numbers. The state of the call gives the order of bytes."""
+    name = _dtype_name(call)
     if name[:1] not in _KINDS or not name[1:].isdigit():
         raise _Refused(f"an array of numpy's type {name!r}")
-    order = noted.state[1] if type(noted.state) is tuple and len(noted.state) > 1 else "="
+    order = call.state[1] if type(call.state) is tuple and len(call.state) > 1 else "="
     return np.dtype(name).newbyteorder(order)
 
 
@@ -169,9 +170,9 @@ def _shape(shape: Any) -> tuple[int, ...]:
 
 
 def _array(data: Any, dtype: np.dtype, shape: Any, order: Any = "C") -> np.ndarray:
-    """An array of bytes, which must be as many as it needs."""
-    if type(data) is _Noted and data.name == "bytes":
-        text, encoding = _taken(data.arguments, 2, "an array")
+    """An array from its bytes, which must be exactly as many as it needs."""
+    if type(data) is _Call and data.name == "bytes":
+        text, encoding = _as_tuple(data.arguments, 2, "an array")
         if type(text) is not str or encoding != "latin1":
             raise _Refused("bytes that are not as numpy writes them")
         data = text.encode("latin1")
@@ -182,7 +183,7 @@ def _array(data: Any, dtype: np.dtype, shape: Any, order: Any = "C") -> np.ndarr
 
 
 def _nested(values: list, shape: tuple[int, ...]) -> Any:
-    """Values of an array of objects as nested lists."""
+    """The values of an array of objects as nested lists."""
     if not shape:
         return values[0]
     if len(shape) == 1 or 0 in shape:

@@ -1,8 +1,8 @@
-"""Projects of Seistorch: its configuration, geometry, models and gathers, so that its users can move.
+"""Projects of Seistorch: its configuration, geometry, models and gathers, for users who move to jaxfwi.
 
-What is where was taken from Seistorch's documents (github.com/GeophyAI/seistorch, ``doc/configure.md`` and
-``doc/data_format.md``), and how it adds sources and records from its program. Needs PyYAML (``pip install
-jaxfwi[seistorch]``).
+The places of things in its files are those of Seistorch's documents (github.com/GeophyAI/seistorch,
+``doc/configure.md`` and ``doc/data_format.md``); how it adds sources and records was taken from its program. Needs
+PyYAML (``pip install jaxfwi[seistorch]``).
 
 =====================================  =====================================================================
 in the configuration                   here
@@ -10,8 +10,8 @@ in the configuration                   here
 ``equation``                           `Project.equation`
 ``geom: dt, nt, h``                    `Project.grid`, its shape from the models
 ``geom: sources, receivers, Nshots``   `Project.survey`: grid indices, x before z, become metres, z before x
-``geom: wavelet, fm``                  `Project.wavelet`; `Project.survey` has it scaled, see there
-``wavelet_delay, wavelet_inverse``     `Project.wavelet`, if it is made of ``fm``
+``geom: wavelet, fm``                  `Project.wavelet`; scaled in `Project.survey`, see there
+``wavelet_delay, wavelet_inverse``     `Project.wavelet`, if it is made from ``fm``
 ``geom: truePath, initPath``           `Project.true`, `Project.start`
 ``geom: seabed``                       `Project.mask`
 ``geom: obsPath``                      `Project.observed`
@@ -19,10 +19,9 @@ in the configuration                   here
 ``source_type, receiver_type``         `Project.simulator`: driven and recorded fields
 =====================================  =====================================================================
 
-All else, as the optimiser, stays in `Project.configuration`.
+Everything else, such as the optimiser, stays in `Project.configuration`.
 """
 
-import errno
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -35,7 +34,8 @@ from jaxfwi.equations import Acoustic, Elastic, VariableDensityAcoustic, WaveEqu
 from jaxfwi.grid.absorber import CPML
 from jaxfwi.grid.grid import Grid
 from jaxfwi.io import models, pickles
-from jaxfwi.io.files import existing, needed
+from jaxfwi.io.configuration import file_of, geom, layer_width, names, number, parsed
+from jaxfwi.io.files import existing
 from jaxfwi.simulation.simulator import Simulator
 from jaxfwi.survey.survey import Survey
 from jaxfwi.survey.wavelets import ricker
@@ -58,22 +58,24 @@ _FIELDS = {
 
 @dataclass(frozen=True, eq=False)
 class Project:
-    """What a Seistorch project holds.
+    """The content of a Seistorch project; `read` returns it and has an example.
 
     Args:
         grid: cells, spacing, time step and samples.
-        survey: the shots. For the second-order acoustic equation the wavelet is scaled to give Seistorch's data: that
-            program adds the wavelet's sample to the field in every step, which is ``w h^ndim / (dt vp)^2`` as
-            `jaxfwi.Acoustic` has sources, with vp at the source (of the true model, or else the start model), and
-            records the field one step later. For other equations it is as it stands: choose a misfit that does not see
-            amplitudes, or scale it.
-        wavelet: as Seistorch has it, ``(nt,)``.
-        equation: jaxfwi's name for the wave equation, as in ``project.equation(**project.true)``; None if it has none.
+        survey: the shots. For the second-order acoustic equation the wavelet is scaled so that data are Seistorch's:
+            that program adds the wavelet's sample to the field in every step, which is a source of ``w h^ndim / (dt
+            vp)^2`` in `jaxfwi.Acoustic`, with vp at the source (of the true model, or else the start model), and
+            records the field one step later. For other equations the wavelet is not scaled: choose a misfit that does
+            not depend on amplitudes, or scale it yourself.
+        wavelet: that of Seistorch, ``(nt,)``.
+        equation: the class of jaxfwi for the wave equation, for ``project.equation(**project.true)``; None if there is
+            none.
         true, start: parameters by name, ``(nz, nx)`` or ``(nz, ny, nx)``; empty where no files are named.
-        mask: 0 in the water and 1 elsewhere, of the model's shape, as `jaxfwi.invert` takes it; None if there is none.
-        simulator: grid, boundaries and fields as configured; plain, if jaxfwi has no such equation. Choose another
-            order or memory by ``dataclasses.replace``.
-        configuration: all of the file, as YAML has it.
+        mask: 1 where cells may change and 0 in the water, of the model's shape, as `jaxfwi.invert` and
+            `jaxfwi.models.smooth` take it; None if there is none.
+        simulator: with grid, boundaries and fields as configured; with default fields, if jaxfwi does not have the
+            equation. Choose another order or memory by ``dataclasses.replace``.
+        configuration: the whole file, as read from YAML.
         root: folder from which relative paths start.
     """
 
@@ -91,25 +93,26 @@ class Project:
     def observed(self) -> np.ndarray:
         """The shot gathers of ``geom: obsPath``, ``(shots, time, receivers, components)``, with zeros for padding.
 
-        A file of plain numbers is mapped, and read when it is used. Seistorch's own hold arrays of objects, which are
-        read whole: write them by `jaxfwi.io.gathers.write` once.
+        A file of plain numbers is memory-mapped, and read when it is used. Seistorch's own files contain arrays of
+        objects, which are read completely: write them by `jaxfwi.io.gathers.write` once.
 
         Raises:
-            FileNotFoundError: if there is no such file, as before data were modelled.
-            ValueError: for data that do not fit the survey, what is no ``.npy`` file, or one that holds more than
+            FileNotFoundError: if there is no such file, for instance before data were modelled.
+            ValueError: for data that do not fit the survey, or a file that is not ``.npy`` or contains anything but
                 numbers.
         """
-        given = _geom(self.configuration, "obsPath")
-        path = _file(self.root, "obsPath", given)
+        given = geom(self.configuration, "obsPath")
+        path = file_of(self.root, "obsPath", given)
         if path.suffix != ".npy":
             raise ValueError(
-                f"geom: obsPath is {given}, but only .npy files are read: copy the shots by what reads them, and "
+                f"geom: obsPath is {given}, but only .npy files are read: read the shots yourself, and pad them by "
                 "Project.survey.pad."
             )
         return _gathers(path, self.survey, self.grid.nt)
 
     def read_result(self, path: str | os.PathLike) -> np.ndarray:
-        """A model or gradient that an inversion left, as ``paravpF00E09.npy``, without the absorbing layers around it.
+        """Read a model or gradient that an inversion wrote, such as ``paravpF00E09.npy``, without the absorbing layers
+        around it.
 
         Args:
             path: of the file.
@@ -123,7 +126,7 @@ class Project:
         """
         if self.grid.ndim != 2:
             raise ValueError("results are read in 2D: Seistorch's documents do not say how 3D ones lie.")
-        width = _layer(self.configuration)
+        width = layer_width(self.configuration)
         top = 0 if self.simulator.free_surface else width
         nz, nx = self.grid.shape
         result = models.read(path)
@@ -136,10 +139,10 @@ class Project:
 
 
 def read(configuration: str | os.PathLike, root: str | os.PathLike | None = None, *, axes: str = "xzy") -> Project:
-    """Read a Seistorch project; the module says what is taken from where.
+    """Read a Seistorch project; the table in `jaxfwi.io.seistorch` shows what is taken from where.
 
-    Pickles are read without running anything: they may hold lists, tuples and numbers, numpy's too, and nothing else.
-    Indices that are no whole numbers are cut to such, as Seistorch does.
+    Pickles are read without running anything: they may contain lists, tuples and numbers, also of numpy, and nothing
+    else. Indices that are not whole numbers are cut to whole ones, as in Seistorch.
 
     Args:
         configuration: path of the YAML file.
@@ -152,8 +155,8 @@ def read(configuration: str | os.PathLike, root: str | os.PathLike | None = None
     Raises:
         FileNotFoundError: if a file is missing, naming the key that asks for it.
         ImportError: if PyYAML is not installed.
-        ValueError: naming key, value and way out, for a configuration or files that make no project; for pickles that
-            hold anything else than numbers.
+        ValueError: for a configuration or files that do not make a project, naming key, value and remedy; for pickles
+            that contain anything but numbers.
 
     >>> import pickle, tempfile, numpy as np, jaxfwi as jf
     >>> with tempfile.TemporaryDirectory() as folder:
@@ -177,12 +180,12 @@ def read(configuration: str | os.PathLike, root: str | os.PathLike | None = None
     """
     path = existing(configuration)
     root = path.parent if root is None else Path(root)
-    config = _parsed(path)
+    config = parsed(path)
     name = config.get("equation")
     equation = _EQUATIONS.get(name) if isinstance(name, str) else None
     if sorted(axes) != ["x", "y", "z"]:
         raise ValueError(f'axes must be the letters x, y and z in the order of the model files\' axes, got "{axes}".')
-    source, receiver = (_indices(_file(root, key, _geom(config, key))) for key in ("sources", "receivers"))
+    source, receiver = (_indices(file_of(root, key, geom(config, key))) for key in ("sources", "receivers"))
     ndim = _dimensions(source)
     true, start = (_model(config, key, root, equation, axes if ndim == 3 else "zx") for key in ("truePath", "initPath"))
     shapes = {f"{key}: {n}": m.shape for key, ms in (("truePath", true), ("initPath", start)) for n, m in ms.items()}
@@ -195,8 +198,8 @@ def read(configuration: str | os.PathLike, root: str | os.PathLike | None = None
                 f"geom: {where} has shape {other}, geom: {first} {shape}, and sources have {ndim} coordinates: all "
                 "must fit."
             )
-    grid = Grid(shape, _number(config, "h"), _number(config, "dt"), round(_number(config, "nt")))
-    shots = min(len(source), round(_number(config, "Nshots", len(source))))
+    grid = Grid(shape, number(config, "h"), number(config, "dt"), round(number(config, "nt")))
+    shots = min(len(source), round(number(config, "Nshots", len(source))))
     if len(receiver) != len(source) or shots < 1:
         raise ValueError(
             f"there are {len(source)} sources, {len(receiver)} lists of receivers and Nshots = {shots}: each source "
@@ -212,75 +215,25 @@ def read(configuration: str | os.PathLike, root: str | os.PathLike | None = None
         emitted = factor[:, None] * np.append(wavelet[1:], 0.0)
     h = grid.spacing[0]
     survey = Survey.from_lists([h * n for n in nodes], [h * r for r in spreads], emitted)
-    seabed = _geom(config, "seabed", None)
-    mask = None if seabed is None else _turned(models.read(_file(root, "seabed", seabed)), axes if ndim == 3 else "zx")
+    seabed = geom(config, "seabed", None)
+    mask = (
+        None if seabed is None else _turned(models.read(file_of(root, "seabed", seabed)), axes if ndim == 3 else "zx")
+    )
     if mask is not None and mask.shape != grid.shape:
         raise ValueError(f"geom: seabed has shape {mask.shape}, the models {grid.shape}.")
     return Project(grid, survey, wavelet, equation, true, start, mask, _simulator(config, grid, equation), config, root)
 
 
-def _parsed(path: Path) -> dict[str, Any]:
-    yaml = needed("yaml", "seistorch")
-    try:
-        config = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} is no YAML of plain values: {error}") from None
-    if not isinstance(config, dict) or not isinstance(config.get("geom"), dict):
-        raise ValueError(f"{path} has no section geom: it is no configuration of Seistorch.")
-    return config
-
-
-_MISSING: Any = object()
-
-
-def _geom(config: Mapping[str, Any], key: str, default: Any = _MISSING) -> Any:
-    """A value of the section geom; blank ones are as if they were not there."""
-    value = config["geom"].get(key)
-    if value is None and default is _MISSING:
-        raise ValueError(f"the configuration has no geom: {key}.")
-    return default if value is None else value
-
-
-def _number(config: Mapping[str, Any], key: str, default: Any = _MISSING) -> float:
-    value = _geom(config, key, default)
-    try:
-        if isinstance(value, bool):
-            raise ValueError
-        return float(value)  # YAML takes 1e-3 for text
-    except (TypeError, ValueError):
-        raise ValueError(f"geom: {key} must be a number, got {value!r}.") from None
-
-
-def _names(config: Mapping[str, Any], key: str) -> list[str]:
-    value = _geom(config, key, [])
-    names = [value] if isinstance(value, str) else value
-    if not isinstance(names, list) or not all(isinstance(n, str) for n in names):
-        raise ValueError(f"geom: {key} must be a list of names, got {value!r}.")
-    return names
-
-
-def _file(root: Path, key: str, given: Any) -> Path:
-    """The file that a key names."""
-    if not isinstance(given, str):
-        raise ValueError(f"geom: {key} must be a path, got {given!r}.")
-    path = root / given
-    if not path.exists():
-        raise FileNotFoundError(
-            errno.ENOENT, f"geom: {key} names a file that is not there (root= says where paths start)", str(path)
-        )
-    return path
-
-
 def _model(
     config: Mapping[str, Any], key: str, root: Path, equation: type[WaveEquation] | None, axes: str
 ) -> dict[str, np.ndarray]:
-    """The parameters that a section names and the equation has."""
-    paths = _geom(config, key, {})
+    """The parameters in the files that a section names, of those that the equation has."""
+    paths = geom(config, key, {})
     if not isinstance(paths, dict):
         raise ValueError(f"geom: {key} must have a path for each parameter, got {paths!r}.")
     wanted = paths if equation is None else _PARAMETERS[equation]
     found = {
-        name: _turned(models.read(_file(root, f"{key}: {name}", paths[name])), axes)
+        name: _turned(models.read(file_of(root, f"{key}: {name}", paths[name])), axes)
         for name in wanted
         if paths.get(name) is not None
     }
@@ -291,7 +244,7 @@ def _model(
 
 
 def _turned(model: np.ndarray, axes: str) -> np.ndarray:
-    """A model with its axes in order, z first."""
+    """A model with its axes in the order of jaxfwi, z first."""
     return model if model.ndim != 3 or len(axes) != 3 else model.transpose([axes.index(a) for a in "zyx"])
 
 
@@ -310,8 +263,12 @@ def _dimensions(source: Any) -> int:
 
 
 def _nodes(name: str, given: Any, shape: tuple[int, ...]) -> np.ndarray:
-    """Indices ``(points, ndim)`` from z to x, of coordinates in the order x, z or x, y, z, each a number or as many as
-    there are points in lists of any shape.
+    """Indices ``(points, ndim)``, axes from z to x.
+
+    Args:
+        name: for messages.
+        given: coordinates in the order x, z or x, y, z, each a number or a list of any shape with one number per point.
+        shape: of the grid.
     """
     order = "[x, z]" if len(shape) == 2 else "[x, y, z]"
     try:
@@ -327,42 +284,33 @@ def _nodes(name: str, given: Any, shape: tuple[int, ...]) -> np.ndarray:
 
 
 def _wavelet(config: Mapping[str, Any], root: Path, grid: Grid) -> np.ndarray:
-    """As Seistorch has it, as long as the grid's time axis: filled with zeros or cut."""
-    given = _geom(config, "wavelet", None)
+    """The wavelet of Seistorch, cut or filled with zeros to the length of the grid's time axis."""
+    given = geom(config, "wavelet", None)
     if given is None:
-        sign = -1.0 if _geom(config, "wavelet_inverse", False) else 1.0
-        delay = _number(config, "wavelet_delay") * grid.dt
-        return sign * np.asarray(ricker(grid, _number(config, "fm"), delay))
-    path = _file(root, "wavelet", given)
+        sign = -1.0 if geom(config, "wavelet_inverse", False) else 1.0
+        delay = number(config, "wavelet_delay") * grid.dt
+        return sign * np.asarray(ricker(grid, number(config, "fm"), delay))
+    path = file_of(root, "wavelet", given)
     samples = np.ravel(models.read(path))[: grid.nt]
     return np.pad(samples, (0, grid.nt - len(samples)))
-
-
-def _layer(config: Mapping[str, Any]) -> int:
-    """Cells of the absorbing layer: keys changed from version to version."""
-    for section, key in (("pml", "N"), ("boundary", "width"), ("boundary", "bwidth")):
-        found = _geom(config, section, {})
-        if isinstance(found, dict) and isinstance(found.get(key), int):
-            return found[key]
-    raise ValueError("the configuration has no width of the absorbing layer, geom: pml: N or geom: boundary: width.")
 
 
 def _simulator(config: Mapping[str, Any], grid: Grid, equation: type[WaveEquation] | None) -> Simulator:
     options: dict[str, Any] = {}
     for key, name in (("source_type", "source_fields"), ("receiver_type", "receiver_fields")):
-        known = {} if equation is None else _FIELDS[equation]
-        for field_name in _names(config, key) if known else []:
-            if field_name not in known:
+        fields = {} if equation is None else _FIELDS[equation]
+        for theirs in names(config, key) if fields else []:
+            if theirs not in fields:
                 raise ValueError(
-                    f"geom: {key} has {field_name!r}, but of {config['equation']} jaxfwi knows {', '.join(known)}."
+                    f"geom: {key} has {theirs!r}, but of {config['equation']} jaxfwi knows {', '.join(fields)}."
                 )
             options.setdefault(name, ())
-            options[name] += (known[field_name],)
-    order = _geom(config, "spatial_order", None)
+            options[name] += (fields[theirs],)
+    order = geom(config, "spatial_order", None)
     if order is not None:
-        options["space_order"] = round(_number(config, "spatial_order"))
-    multiple = bool(_geom(config, "multiple", False))
-    return Simulator(grid, absorber=CPML(width=_layer(config)), free_surface=multiple, **options)
+        options["space_order"] = round(number(config, "spatial_order"))
+    multiple = bool(geom(config, "multiple", False))
+    return Simulator(grid, absorber=CPML(width=layer_width(config)), free_surface=multiple, **options)
 
 
 def _gathers(path: Path, survey: Survey, nt: int) -> np.ndarray:
