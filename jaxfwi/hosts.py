@@ -1,7 +1,8 @@
 """One run of several processes, on one host or many: each runs the same script, and jax joins their devices.
 
-There is no leader: all make the same calls in the same order, and ``jax.devices()`` lists the devices of all processes.
-A process models its `share` of the shots by itself, or all sum a gradient over ``devices=jax.devices()``.
+There is no leader: all processes make the same calls in the same order, and ``jax.devices()`` lists the devices of all
+of them. A process models its `share` of the shots by itself, or all together sum a gradient over
+``jf.On(devices=jax.devices())``.
 """
 
 import math
@@ -28,26 +29,29 @@ def start(
     dead_after: float = 20.0,
     join_within: float = 300.0,
 ) -> bool:
-    """Join this process with the others of its run; once, before anything that computes or asks for devices.
+    """Join this process with the others of its run. Call it once, before anything that computes or asks for devices.
 
-    With no arguments it takes what SLURM's ``srun``, Open MPI or ``experiments/launch.py`` says, and under none of
-    them the script runs alone: the same script serves all. It calls `jax.distributed.initialize`, and sees to it that
-    no process outlives the run: after an exception that nothing catches, a process ends at once with status 1 (`atexit`
-    is left out, since jax would wait there for the others), and a process that finds another dead ends too, with a
-    sentence on stderr, or with jax's ``Terminating process because ...`` when it was deep inside a computation.
+    Without arguments it takes them from SLURM's ``srun``, Open MPI or ``experiments/launch.py``; under none of these
+    the script runs alone. The same script serves all cases.
+
+    It calls `jax.distributed.initialize`, and makes sure that no process outlives the run. After an exception that is
+    not caught, a process ends at once with status 1 (without `atexit`, where jax would wait for the others). A process
+    that finds another one dead ends too, with a sentence on stderr, or with jax's ``Terminating process because ...``
+    if it was deep inside a computation.
 
     Args:
-        coordinator: ``"host:port"``, any free port of the host of process 0; or all three are None.
-        processes: how many there are.
-        process: which one this is, from 0.
-        dead_after: seconds without a sign of life after which a process is taken for dead, and the others end.
-        join_within: seconds in which all must have called `start`; a process that waits longer ends with status 1.
+        coordinator: ``"host:port"``, with any free port of the host of process 0. Give this and the next two, or none.
+        processes: number of processes in the run.
+        process: number of this process, from 0.
+        dead_after: seconds without a sign of life after which a process counts as dead, and the others end.
+        join_within: seconds within which all must have called `start`; a process that waits longer ends with status 1.
 
     Returns:
         Whether processes were joined; False if this one runs alone.
 
     Raises:
-        ValueError: for a process out of range, some but not all of the three, or if jax has started its devices.
+        ValueError: for a process out of range, some but not all of the first three arguments, or if jax has already
+            started its devices.
         RuntimeError: when called twice, or where process 0 cannot open the port.
 
     >>> import jaxfwi as jf
@@ -86,7 +90,7 @@ def start(
             "start, and reach the host of process 0 at that port. See the other processes' output, and start again."
         )
 
-    # jax would abort the process; its own time is longer, so that this comes first
+    # jax's own time limit, after which it would abort the process, is longer, so that this comes first.
     late = threading.Timer(join_within, give_up)
     late.daemon = True
     late.start()
@@ -116,21 +120,21 @@ def start(
 
 
 def share(n: int, process: int | None = None, processes: int | None = None) -> np.ndarray:
-    """The indices of one process's part of `n` shots: blocks in order, whose sizes differ by at most one.
+    """The indices of the shots of one process: consecutive ones, with shares that differ by at most one shot.
 
-    A process models its own shots on its own devices and writes its own part of the data::
+    A process models its own shots on its own devices and writes its own share of the data::
 
         mine = jf.hosts.share(len(survey))
-        data = jf.simulate(simulator, model, survey[mine], devices=jax.local_devices())
+        data = jf.simulate(simulator, model, survey[mine], on=jf.On(devices=jax.local_devices()))
 
     Args:
-        n: number of shots. Fewer than processes leave some with none, and `simulate` refuses an empty survey: ask
-            ``if len(mine)`` then.
-        process: whose share, by default this process's.
-        processes: how many share, by default all of the run.
+        n: number of shots. If there are fewer shots than processes, some processes get none. `simulate` refuses an
+            empty survey: check ``if len(mine)`` then.
+        process: number of the process, by default of this one.
+        processes: number of processes, by default all of the run.
 
     Returns:
-        Whole numbers; all processes' shares in order are ``np.arange(n)``.
+        Whole numbers; the shares of all processes one after the other are ``np.arange(n)``.
 
     Raises:
         ValueError: for a process out of range, or one of the two without the other.
@@ -150,13 +154,13 @@ def share(n: int, process: int | None = None, processes: int | None = None) -> n
 
 
 def wait(name: str) -> None:
-    """Wait until every process is here; at once in a run of one.
+    """Wait until every process has called this; a process that runs alone does not wait.
 
     Args:
-        name: of this place in the script, the same in all processes.
+        name: for this line of the script, the same in all processes.
 
     Raises:
-        AssertionError: if processes wait at places of different names.
+        AssertionError: if processes wait with different names.
 
     >>> import jaxfwi as jf
     >>> jf.hosts.wait("the file is there")
@@ -165,9 +169,9 @@ def wait(name: str) -> None:
 
 
 def _check_port(coordinator: str) -> None:
-    """Raise a RuntimeError if the port cannot be opened: jax would too, or crash (0.12)."""
+    """Raise a RuntimeError if the port cannot be opened, at which jax would raise an error or crash (0.12)."""
     with socket.socket() as trial:
-        for option in (socket.SO_REUSEADDR, socket.SO_REUSEPORT):  # as jax will open it
+        for option in (socket.SO_REUSEADDR, socket.SO_REUSEPORT):  # in the way in which jax will open it
             trial.setsockopt(socket.SOL_SOCKET, option, 1)
         try:
             trial.bind(("", int(coordinator.rpartition(":")[2])))
@@ -178,14 +182,14 @@ def _check_port(coordinator: str) -> None:
 
 
 def _end_on_exceptions(name: str) -> None:
-    """End the process at once after an exception that nothing catches."""
-    before = sys.excepthook
+    """From now on, end the process at once after an exception that is not caught."""
+    original = sys.excepthook
 
     def hook(kind, error, trace):
         try:
-            before(kind, error, trace)
+            original(kind, error, trace)
         finally:
-            if "Gloo" in str(error) or "NCCL" in str(error):  # a JaxRuntimeError, or a ValueError at dispatch
+            if "Gloo" in str(error) or "NCCL" in str(error):  # in a JaxRuntimeError, or a ValueError at dispatch
                 _end(
                     f"{name}: another process of this run has died or cannot be reached, so this one ends too. Look "
                     "for the cause at the end of that process's output, and start the run again from its last saved "
@@ -197,6 +201,7 @@ def _end_on_exceptions(name: str) -> None:
 
 
 def _end(message: str) -> NoReturn:
+    """Print a message and end the process with status 1."""
     try:
         sys.stdout.flush()
         print(f"jaxfwi: {message}", file=sys.stderr, flush=True)
