@@ -79,7 +79,7 @@ CHILD = """
     jax.config.update("jax_enable_x64", True)
     jax.config.update("jax_compilation_cache_dir", {cache!r})
     import optax, jaxfwi as jf
-    from helpers import GRID, SIMULATOR, START, TRUE
+    from small_inversion import GRID, SIMULATOR, START, TRUE
     survey = jf.Survey.from_arrays([[10.0], [50.0], [80.0], [110.0], [150.0]], [[0.0], [40.0]], jf.ricker(GRID, 12.0))
     observed = jf.simulate(SIMULATOR, TRUE, survey)
     states = jf.invert(

@@ -160,7 +160,7 @@ def check_devices():
         assert jf.simulate(simulator, true, survey).devices() == {devices[5]}
     # a state, a mask and bounds go on where others were
     options = {"optimizer": optax.adam(9.0), "shots_per_iteration": 5}
-    run = functools.partial(jf.invert, simulator, start, survey, observed, **options)
+    run = functools.partial(invert_with, simulator, start, survey, observed, **options)
     *_, through = run(iterations=3, devices=1)
     state = None
     for n, number in ((1, 2), (2, 3), (3, 1)):
@@ -279,6 +279,7 @@ PROCESSES = """
     jax.config.update("jax_enable_x64", True)
     jf.hosts.start()
     import test_shots
+    from helpers import invert_with
     from test_shots import LINE, spread
 
     folder, read = sys.argv[1], []
@@ -614,5 +615,5 @@ def test_an_aperture_needs_positions():
 
 
 def test_an_estimate_needs_values():
-    with pytest.raises(ValueError, match=r"estimate_memory needs to know its arguments"):
+    with pytest.raises(ValueError, match=r"memory looks at its arguments"):
         jax.jit(lambda model: jf.Problem(LINE[0], spread(LINE[0], 2)).memory(model, gradient=False).total)(LINE[1])

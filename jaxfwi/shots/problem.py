@@ -39,6 +39,20 @@ def _hashable(aperture: Any) -> Any:
     return tuple(np.asarray(aperture).tolist()) if np.ndim(aperture) else aperture
 
 
+def _checked_misfit(misfit: Any) -> Any:
+    """A misfit, or one for each parameter; a ValueError for what is no function that programs can be compiled for."""
+    for one in jax.tree.leaves(misfit) if isinstance(misfit, WaveEquation) else [misfit]:
+        if not callable(one):
+            raise ValueError(f"misfit must be a function of predicted and observed data, got {type(one).__name__}.")
+        try:
+            hash(one)
+        except TypeError:
+            raise ValueError(
+                "misfit must be hashable: wrap what holds arrays in a function, and pass that each time."
+            ) from None
+    return misfit
+
+
 class Problem(eqx.Module):
     """What was recorded and how it is compared: a simulator, a survey, its data, and a misfit.
 
@@ -79,7 +93,7 @@ class Problem(eqx.Module):
     simulator: Simulator = eqx.field(static=True)
     survey: Survey
     observed: Any = None
-    misfit: Any = eqx.field(static=True, default=misfits.l2)
+    misfit: Any = eqx.field(static=True, default=misfits.l2, converter=_checked_misfit)
     weights: Any = None
     aperture: Aperture = eqx.field(static=True, default=None, converter=_hashable)
     on: On = eqx.field(static=True, default=On())
@@ -88,9 +102,6 @@ class Problem(eqx.Module):
         for name, kind in (("simulator", Simulator), ("survey", Survey), ("on", On)):
             if not isinstance(getattr(self, name), kind):
                 raise ValueError(f"{name} must be a jaxfwi.{kind.__name__}, got {getattr(self, name)!r}.")
-        each = jax.tree.leaves(self.misfit) if isinstance(self.misfit, WaveEquation) else [self.misfit]
-        for misfit in each:
-            _check_misfit(misfit)
 
     def __repr__(self) -> str:
         name = getattr(self.misfit, "__name__", repr(self.misfit))
@@ -289,18 +300,6 @@ class Problem(eqx.Module):
         if isinstance(self.misfit, WaveEquation):
             raise ValueError("parameters have misfits of their own, so that there is no one Hessian: give one misfit.")
         return self.misfit
-
-
-def _check_misfit(misfit: Any) -> None:
-    """Raise a ValueError if a misfit is no function that programs can be compiled for."""
-    if not callable(misfit):
-        raise ValueError(f"misfit must be a function of predicted and observed data, got {type(misfit).__name__}.")
-    try:
-        hash(misfit)
-    except TypeError:
-        raise ValueError(
-            "misfit must be hashable: wrap what holds arrays in a function, and pass that each time."
-        ) from None
 
 
 def _like_model(direction: Any, model: WaveEquation) -> Any:
