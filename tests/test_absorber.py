@@ -211,7 +211,7 @@ def test_fields_stay_zero_in_the_margin(equation, order, free_surface):
     propagation = program.propagation
     places, inputs = program.inputs(program.coefficients(model), shot)
     state, _ = jax.lax.scan(
-        lambda state, wavelet: (propagation.step(places, inputs, state, wavelet), None),
+        lambda state, wavelet: (propagation.advance(places, inputs, state, wavelet)[0], None),
         propagation.initial(inputs),
         inputs.wavelet,
     )

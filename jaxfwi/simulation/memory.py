@@ -4,6 +4,7 @@ Each takes a `Propagation`, the places and the inputs of one shot, and returns t
 gradient; what differs is what they keep. They know nothing of any equation.
 """
 
+import functools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,10 +15,11 @@ import jax.numpy as jnp
 from jax import Array, lax
 
 from jaxfwi._checks import as_integer
-from jaxfwi.equations.base import State
+from jaxfwi.equations.base import State, SubStep, WaveEquation
 from jaxfwi.grid.linear import linear_operator, varying_like
 from jaxfwi.simulation import ring
-from jaxfwi.simulation.propagation import Inputs, Places, Propagation, before_it_moves
+from jaxfwi.simulation.propagation import Inputs, Places, Propagation, read_before_write
+from jaxfwi.simulation.window import Window, WindowInputs, window_of
 
 __all__ = ["BoundarySaving", "Checkpointing", "FullStorage", "MemoryStrategy", "segment"]
 
@@ -31,7 +33,8 @@ class FullStorage:
 
     def run(self, propagation: Propagation, places: Places, inputs: Inputs) -> Array:
         """Data of one shot, ``(time, receivers, components)``."""
-        return _scan(propagation, places, inputs)
+        advance = functools.partial(propagation.advance, places, inputs)
+        return _time_loop(propagation, advance, propagation.initial(inputs), inputs.wavelet)[1]
 
 
 @dataclass(frozen=True)
@@ -106,7 +109,9 @@ class BoundarySaving:
                 f"BoundarySaving cannot rebuild the wavefields of {propagation.equation.__name__}, which loses energy: "
                 "use memory=Checkpointing() instead."
             )
-        return _rebuilding(_Rebuild(self, propagation), places, inputs)
+        data = jax.custom_jvp(functools.partial(FullStorage().run, propagation))
+        data.defjvp(_Rebuild(self, propagation).derivative)
+        return data(places, inputs)
 
 
 MemoryStrategy = FullStorage | Checkpointing | BoundarySaving
@@ -115,12 +120,12 @@ MemoryStrategy = FullStorage | Checkpointing | BoundarySaving
 LONG = 200  # steps, from which on a loop is worth a larger program
 
 
-def _loop(propagation: Propagation, step: Any, start: Any, xs: Any, reverse: bool = False) -> tuple[Any, Any]:
+def _time_loop(propagation: Propagation, step: Callable, start: Any, xs: Any, reverse: bool = False) -> tuple[Any, Any]:
     """`lax.scan`, a pass of which makes as many steps as the equation has time levels: each field is then back in its
     place at the end of a pass, and no pass copies it there. (An odd number of steps costs the program one more step.)
     """
 
-    def by_itself(carry, x):
+    def unfused_step(carry, x):
         # else XLA, which fuses what it can, computes one step's fields again at each stencil point of the next; leaf by
         # leaf, so that what nobody asks for is still left out
         return step(jax.tree.map(lax.optimization_barrier, carry), x)
@@ -128,128 +133,151 @@ def _loop(propagation: Propagation, step: Any, start: Any, xs: Any, reverse: boo
     levels = propagation.equation.time_levels
     if levels == 1 or len(jax.tree.leaves(xs)[0]) < LONG:
         return lax.scan(step, start, xs, reverse=reverse)
-    return lax.scan(by_itself, start, xs, reverse=reverse, unroll=levels)
+    return lax.scan(unfused_step, start, xs, reverse=reverse, unroll=levels)
 
 
 def segment(
     propagation: Propagation, places: Places, inputs: Inputs
 ) -> Callable[[State, tuple[Array, ...]], tuple[State, Array]]:
-    """Some steps of the time loop, from a state and the wavelets of these steps to the state after them and their
-    data. A gradient remembers the state before them and makes them again.
+    """Some steps of the time loop: a function from a state and the wavelets of these steps to the state after them and
+    their data. A gradient keeps the state before them and makes them again.
     """
-
-    def advance(state, wavelet):
-        return propagation.advance(places, inputs, state, wavelet)
-
+    advance = functools.partial(propagation.advance, places, inputs)
     return jax.checkpoint(lambda state, wavelet: lax.scan(advance, state, wavelet))
 
 
-def _scan(propagation: Propagation, places: Places, inputs: Inputs) -> Array:
-    def step(state, wavelet):
-        return propagation.advance(places, inputs, state, wavelet)
-
-    return _loop(propagation, step, propagation.initial(inputs), inputs.wavelet)[1]
-
-
 class _Record(NamedTuple):
-    """What boundary saving keeps of a forward run."""
+    """The part of a forward run that boundary saving keeps."""
 
-    final: Any  # the last state, on the window
-    rings: Any  # per step, one a stage
-    samples: Any  # per step, the fields at the receivers' nodes, for the derivative of their weights
+    final: State  # on the window
+    rings: Any  # per step, one for each sub-step
+    samples: Any  # per step, the fields at the receivers' nodes, for the derivative by their weights; or None
+
+
+class _Carry(NamedTuple):
+    """The run backwards between two steps: the rebuilt state, and cotangents."""
+
+    state: State  # on the window
+    adjoint: State  # of the state on the padded grid, as `_flip_subtracted` returns it
+    coefficients: dict[str, Array]  # these and the following are sums over the steps so far
+    source_weight: dict[str, Array]
+    receiver_weight: dict[str, Array]
 
 
 @dataclass(frozen=True)
 class _Rebuild:
-    """The two halves of boundary saving: a forward run that records, and its transpose that rebuilds."""
+    """The derivative of a shot's data by boundary saving."""
 
     strategy: BoundarySaving
     propagation: Propagation
 
+    def derivative(self, primals: tuple[Places, Inputs], tangents: tuple[Any, Inputs]) -> tuple[Array, Array]:
+        """The data and their tangent: a linear operator with a transpose of its own, so forward mode works as well."""
+        places, inputs = primals
+        data, record = self.forward(places, inputs)
+        return data, linear_operator(self.tangent, self.adjoint, (places, inputs, record), tangents[1])
+
     def forward(self, places: Places, inputs: Inputs) -> tuple[Array, _Record]:
-        p = self.propagation
+        """The data, and the record for the run backwards."""
+        p, window = self.propagation, window_of(self.propagation)
 
         def step(state, wavelet):
-            samples, state = before_it_moves(p.samples(places, state), state)
-            source = p.source(places, inputs, wavelet)
-            kept = []
-            for stage in p.substeps:
-                record, state = before_it_moves(p.window.ring(stage, state), state)
-                kept.append(ring.pack(record, self.strategy.dtype, self.strategy.host))
-                state = stage.forward(inputs.coefficients, state, p.frame.derivative, source)
-            return state, (p.data(inputs, samples), kept, samples if p.interpolates(inputs) else None)
+            samples, state = read_before_write(p.samples(places, state), state)
+            source, rings = p.source(places, inputs, wavelet), []
+            for substep in p.substeps:
+                values, state = read_before_write(window.record(substep, state), state)
+                rings.append(ring.pack(values, self.strategy.dtype, self.strategy.host))
+                state = substep.forward(inputs.coefficients, state, p.frame.derivative, source)
+            return state, (p.data(inputs, samples), rings, samples if p.interpolates(inputs) else None)
 
-        final, (data, rings, samples) = _loop(p, step, p.initial(inputs), inputs.wavelet)
-        return data, _Record(p.window.known(final), rings, samples)
+        final, (data, rings, samples) = _time_loop(p, step, p.initial(inputs), inputs.wavelet)
+        return data, _Record(window.crop_state(final), rings, samples)
 
-    def tangent(self, primal: tuple, tangents: Inputs) -> Array:
-        """The derivative of the data: forward mode needs nothing of the record."""
-        places, inputs, _ = primal
-        return jax.jvp(lambda i: _scan(self.propagation, places, i), (inputs,), (tangents,))[1]
+    def tangent(self, residuals: tuple[Places, Inputs, _Record], tangents: Inputs) -> Array:
+        """The derivative of the data in a direction. It needs no record."""
+        places, inputs, _ = residuals
+        run = functools.partial(FullStorage().run, self.propagation, places)
+        return jax.jvp(run, (inputs,), (tangents,))[1]
 
-    def adjoint(self, primal: tuple, cotangent: Array) -> Inputs:
-        """The transpose of `tangent`.
-
-        Backwards in time, each stage of a step rebuilds the state it started from and then pulls cotangents through.
-        Those of the coefficients come from the rebuilt state on the window. All others need no state, because the stage
-        is linear in it: at rest serves as well as any.
-        """
-        places, inputs, record = primal
-        p, window = self.propagation, self.propagation.window
-        near = window.crop_inputs(places, inputs)
-        at_rest = p.initial(inputs)
-        stages = [(stage, window.ring(stage, at_rest)) for stage in p.substeps]
-
-        def turned(adjoint):
-            # a step hands the cotangent of what it subtracts on with the other sign: kept so, it costs no pass
-            return State({n: -x if n in p.equation.subtracted else x for n, x in adjoint.waves.items()}, adjoint.layer)
-
-        def step(carry, xs):
-            state, adjoint, coefficients, source, receiver = carry
-            wavelet, kept, samples, data = xs
-            wavelet_bar = jax.tree.map(jnp.zeros_like, wavelet)
-            for (stage, like), record in reversed(list(zip(stages, kept, strict=True))):
-                known = ring.unpack(record, like, self.strategy.host)
-                state = window.fill(stage, window.backward(stage, near, state, wavelet), known)
-                _, pull = jax.vjp(window.forward(stage, near, state, wavelet), near.coefficients)
-                coefficients = jax.tree.map(jnp.add, coefficients, pull(window.crop(turned(adjoint)))[0])
-                coefficients, adjoint = before_it_moves(coefficients, adjoint)
-
-                def of_the_rest(state, wavelet, weight, stage=stage):
-                    source = p.source(places, inputs._replace(source_weight=weight), wavelet)
-                    return stage.forward(inputs.coefficients, state, p.frame.derivative, source)
-
-                _, pull = jax.vjp(of_the_rest, at_rest, wavelet, inputs.source_weight)
-                adjoint, *bars = pull(turned(adjoint))
-                adjoint = turned(adjoint)
-                wavelet_bar, source = jax.tree.map(jnp.add, (wavelet_bar, source), tuple(bars))
-            _, pull = jax.vjp(lambda s: p.data(inputs, p.samples(places, s)), at_rest)
-            adjoint = jax.tree.map(jnp.add, adjoint, turned(pull(data)[0]))
-            if samples is not None:
-                _, pull = jax.vjp(lambda weight: p.data(inputs._replace(receiver_weight=weight), samples), receiver)
-                receiver = jax.tree.map(jnp.add, receiver, pull(data)[0])
-            return (state, adjoint, coefficients, source, receiver), wavelet_bar
-
+    def adjoint(self, residuals: tuple[Places, Inputs, _Record], cotangent: Array) -> Inputs:
+        """The transpose of `tangent`."""
+        places, inputs, record = residuals
+        p, window = self.propagation, window_of(self.propagation)
+        near, at_rest = window.crop_inputs(places, inputs), p.initial(inputs)
+        back = _Backwards(self.strategy, p, window, places, inputs, near, at_rest)
         zeros = jax.tree.map(jnp.zeros_like, (near.coefficients, inputs.source_weight, inputs.receiver_weight))
-        carry = varying_like((record.final, at_rest, *zeros), (inputs, cotangent))
-        xs = (inputs.wavelet, record.rings, record.samples, cotangent)
-        (_, _, coefficients, source, receiver), wavelet = _loop(p, step, carry, xs, reverse=True)
-        return Inputs(window.uncrop(coefficients, inputs.coefficients), wavelet, source, receiver)
+        start = varying_like(_Carry(record.final, at_rest, *zeros), (inputs, cotangent))
+        steps = (inputs.wavelet, record.rings, record.samples, cotangent)
+        end, wavelet = _time_loop(p, back.step, start, steps, reverse=True)
+        coefficients = window.uncrop(end.coefficients, inputs.coefficients)
+        return Inputs(coefficients, wavelet, end.source_weight, end.receiver_weight)
 
 
-def _rebuilding(rebuild: _Rebuild, places: Places, inputs: Inputs) -> Array:
-    """The data of a shot, whose derivative is `rebuild`'s: known as a linear operator and its transpose, and so good
-    for forward mode too.
+@dataclass(frozen=True)
+class _Backwards:
+    """The run backwards in time. It rebuilds the state, and pulls cotangents through each step."""
+
+    strategy: BoundarySaving
+    propagation: Propagation
+    window: Window
+    places: Places
+    inputs: Inputs
+    near: WindowInputs
+    at_rest: State  # on the padded grid
+
+    def step(self, carry: _Carry, recorded: Any) -> tuple[_Carry, Any]:
+        """Undo one step, given its wavelet, rings, samples and the cotangent of its data; return the cotangent of its
+        wavelet.
+        """
+        wavelet, rings, samples, data = recorded
+        wavelet_bar = jax.tree.map(jnp.zeros_like, wavelet)
+        for substep, kept in reversed(list(zip(self.propagation.substeps, rings, strict=True))):
+            carry, more = self._undo(substep, kept, carry, wavelet)
+            wavelet_bar = _sum(wavelet_bar, more)
+        return self._pull_data(carry, samples, data), wavelet_bar
+
+    def _undo(self, substep: SubStep, kept: Any, carry: _Carry, wavelet: Any) -> tuple[_Carry, Any]:
+        """Rebuild the state before a sub-step, and pull the cotangents of the state after it through.
+
+        The cotangents of the coefficients come from the rebuilt state. All others need no state, because the sub-step
+        is linear in it: the state at rest serves as well as any.
+        """
+        p, window = self.propagation, self.window
+        values = ring.unpack(kept, window.record(substep, self.at_rest), self.strategy.host)
+        state = window.fill(substep, window.backward(substep, self.near, carry.state, wavelet), values)
+        adjoint = _flip_subtracted(p.equation, carry.adjoint)
+        more = window.pull_coefficients(substep, self.near, state, wavelet, adjoint)
+        coefficients, adjoint = read_before_write(_sum(carry.coefficients, more), carry.adjoint)
+
+        def forward(state, wavelet, weight):
+            source = p.source(self.places, self.inputs._replace(source_weight=weight), wavelet)
+            return substep.forward(self.inputs.coefficients, state, p.frame.derivative, source)
+
+        _, pull = jax.vjp(forward, self.at_rest, wavelet, self.inputs.source_weight)
+        adjoint, wavelet_bar, more = pull(_flip_subtracted(p.equation, adjoint))
+        adjoint, source_weight = _flip_subtracted(p.equation, adjoint), _sum(carry.source_weight, more)
+        return _Carry(state, adjoint, coefficients, source_weight, carry.receiver_weight), wavelet_bar
+
+    def _pull_data(self, carry: _Carry, samples: Any, data: Array) -> _Carry:
+        """Add the cotangent of a step's data, pulled back to the state and to the receivers' weights."""
+        p = self.propagation
+        _, pull = jax.vjp(lambda s: p.data(self.inputs, p.samples(self.places, s)), self.at_rest)
+        carry = carry._replace(adjoint=_sum(carry.adjoint, _flip_subtracted(p.equation, pull(data)[0])))
+        if samples is None:
+            return carry
+        weight = self.inputs.receiver_weight
+        _, pull = jax.vjp(lambda w: p.data(self.inputs._replace(receiver_weight=w), samples), weight)
+        return carry._replace(receiver_weight=_sum(carry.receiver_weight, pull(data)[0]))
+
+
+def _flip_subtracted(equation: type[WaveEquation], adjoint: State) -> State:
+    """Cotangents with the other sign for the fields that a step only subtracts.
+
+    A step hands their cotangents on with the other sign. Carrying them flipped avoids a pass over the array per step.
     """
+    waves = {name: -x if name in equation.subtracted else x for name, x in adjoint.waves.items()}
+    return State(waves, adjoint.layer)
 
-    @jax.custom_jvp
-    def run(inputs: Inputs, places: Places) -> Array:
-        return _scan(rebuild.propagation, places, inputs)
 
-    @run.defjvp
-    def _(primals, tangents):
-        inputs, places = primals
-        data, record = rebuild.forward(places, inputs)
-        return data, linear_operator(rebuild.tangent, rebuild.adjoint, (places, inputs, record), tangents[0])
-
-    return run(inputs, places)
+def _sum(a: Any, b: Any) -> Any:
+    return jax.tree.map(jnp.add, a, b)
