@@ -13,6 +13,7 @@ import jax
 jax.config.update("jax_enable_x64", True)
 
 import pytest
+from devices import end_all
 from small_inversion import GRID, SIMULATOR, TRUE
 
 import jaxfwi as jf
@@ -25,3 +26,10 @@ def shots():
         [[10.0], [50.0], [80.0], [110.0], [150.0]], [[0.0], [40.0], [150.0]], 0.01 * jf.ricker(GRID, 12.0)
     )
     return survey, jf.simulate(SIMULATOR, TRUE, survey)
+
+
+@pytest.fixture(scope="module")
+def other_processes():
+    """Ends the processes that tests with `devices.on_devices` have started."""
+    yield
+    end_all()
