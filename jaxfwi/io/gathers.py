@@ -77,9 +77,9 @@ class Gathers:
         if np.ndim(shots) == 0:
             return self._read(int(shots))[rest]
         # Each shot is cut before the next one is read.
-        parts = [self._read(int(i))[rest] for i in np.ravel(shots)]
-        like = parts[0].shape if parts else np.empty((0, *self.shape[1:]), bool)[(slice(None), *rest)].shape[1:]
-        return np.reshape(np.stack(parts) if parts else np.empty((0, *like), self.dtype), (*np.shape(shots), *like))
+        chosen = [self._read(int(i))[rest] for i in np.ravel(shots)]
+        shape = chosen[0].shape if chosen else np.empty((0, *self.shape[1:]), bool)[(slice(None), *rest)].shape[1:]
+        return np.reshape(np.stack(chosen) if chosen else np.empty((0, *shape), self.dtype), (*np.shape(shots), *shape))
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         if copy is False:

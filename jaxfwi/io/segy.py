@@ -190,21 +190,21 @@ def write(
     def number(value: float, scalar: int) -> int:
         return round(value * abs(scalar))
 
-    def header(shot: int, place: np.ndarray) -> dict[int, int]:
+    def header(shot: int, point: np.ndarray) -> dict[int, int]:
         """The fields of the positions of a trace's source and receiver, by their first byte."""
         at = source[shot]
-        offset = place[-1] - at[-1] if ndim == 2 else np.hypot(*(place - at)[1:])
+        offset = point[-1] - at[-1] if ndim == 2 else np.hypot(*(point - at)[1:])
         return {
             37: round(offset),
-            41: number(-place[0], vertical),
+            41: number(-point[0], vertical),
             45: number(-first[0], vertical),
             49: number(at[0] - first[0], vertical),
             69: vertical,
             71: horizontal,
             73: number(at[-1], horizontal),
             77: number(at[1], horizontal) if ndim == 3 else 0,
-            81: number(place[-1], horizontal),
-            85: number(place[1], horizontal) if ndim == 3 else 0,
+            81: number(point[-1], horizontal),
+            85: number(point[1], horizontal) if ndim == 3 else 0,
             89: 1,  # lengths
         }
 

@@ -1,4 +1,4 @@
-"""Start models for inversions, made from a model that is known: smoothed, or linear in depth."""
+"""Start models for inversions, made from another model: smoothed, or linear in depth."""
 
 from collections.abc import Sequence
 from typing import Any

@@ -165,8 +165,8 @@ def _product_of_group(gauss_newton_fn: Callable[[Any], Any], updates: Any, grad:
         def or_zero(x, g):
             return jnp.zeros_like(g) if is_masked(x) else x
 
-        whole = jax.tree.map(or_zero, direction, grad, is_leaf=is_masked)
-        return tree_map(lambda x, h: h, direction, gauss_newton_fn(whole))
+        of_model = jax.tree.map(or_zero, direction, grad, is_leaf=is_masked)
+        return tree_map(lambda x, h: h, direction, gauss_newton_fn(of_model))
 
     return product
 

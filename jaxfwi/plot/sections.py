@@ -131,7 +131,7 @@ def draw_section(
 
 
 def _survey_km(survey: Survey) -> list[tuple[str, FloatArray, str, int]]:
-    """What to draw of a survey: label, depths and distances in km ``(2, positions)``, marker and its size."""
+    """The points that show a survey: label, depths and distances in km ``(2, positions)``, marker and its size."""
     if not isinstance(survey, Survey):
         raise ValueError(f"survey must be a jaxfwi.Survey, whose sources and receivers are drawn, got {survey!r}.")
     out = []
