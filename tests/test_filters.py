@@ -134,7 +134,7 @@ def test_lengths():
     ],
     ids=range(11),
 )
-def test_mistakes_are_told(make, message):
+def test_mistakes(make, message):
     with pytest.raises(ValueError, match=message):
         make()
 

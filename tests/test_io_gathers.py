@@ -149,7 +149,7 @@ def test_a_write_that_fails_leaves_what_was_there(tmp_path, name):
     np.testing.assert_array_equal(np.asarray(jf.io.gathers.read(tmp_path / name)), data_of())
 
 
-def test_a_damaged_shot_is_told_and_the_others_are_read(tmp_path):
+def test_a_damaged_shot_is_reported_and_the_others_are_read(tmp_path):
     data = data_of(shape=(SHOTS, 3000, RECEIVERS, COMPONENTS))  # more than what is read with the header
     jf.io.gathers.write(tmp_path / "line.npz", data)
     content = bytearray((tmp_path / "line.npz").read_bytes())
@@ -253,7 +253,7 @@ def test_an_inversion_reads_its_mini_batches_only(tmp_path):
         invert_with(SIMULATOR, MODEL, SURVEY, jf.io.gathers.read(tmp_path / "other"), **options)
 
 
-def test_values_that_are_not_finite_are_told_when_they_are_read(tmp_path):
+def test_values_that_are_not_finite_are_reported_when_they_are_read(tmp_path):
     bad = OBSERVED.copy()
     bad[1, 5, 0] = np.nan
     jf.io.gathers.write(tmp_path / "line.npz", bad, SURVEY)

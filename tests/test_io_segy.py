@@ -316,7 +316,7 @@ def test_a_write_that_fails_leaves_what_was_there(tmp_path):
 
 
 @pytest.mark.parametrize("endian", ["big", "little"])
-def test_a_file_that_is_cut_off_is_told(tmp_path, endian):
+def test_a_file_that_is_cut_off_is_reported(tmp_path, endian):
     path = segy(tmp_path / "line.sgy", line(), endian)
     content = path.read_bytes()
     each = 240 + 4 * 4
@@ -453,7 +453,7 @@ def test_what_segy_cannot_hold(call, message):
         call()
 
 
-def test_shots_that_do_not_fit_are_told(tmp_path):
+def test_shots_that_do_not_fit_are_reported(tmp_path):
     survey = jf.Survey.from_arrays([[5.0, 1.0]] * 2, [[5.0, 1.0]], WAVELET)
     for data, message in (
         (np.zeros((3, 9, 1, 1)), "more shots than the 2 of the survey"),

@@ -232,7 +232,7 @@ def test_arrays_that_are_not_what_they_say(content, message):
         pickles.loads(content)
 
 
-def test_a_pickle_that_is_cut_off_is_told():
+def test_a_pickle_that_is_cut_off_is_reported():
     for protocol in PROTOCOLS:
         content = pickle.dumps([[1, 2.5], np.arange(3), np.float32(1)], protocol=protocol)
         for length in range(len(content)):
@@ -480,7 +480,7 @@ def test_wavelets_from_files(tmp_path):
         np.testing.assert_array_equal(found.survey.wavelet[0, :, 0], expected)
 
 
-def test_paths_start_at_the_configuration_unless_told(tmp_path):
+def test_paths_start_at_the_configuration_or_a_given_root(tmp_path):
     path = project(tmp_path)
     with pytest.raises(FileNotFoundError, match=r"geom: sources names a file .*root=.*configs"):
         jf.io.seistorch.read(path)
