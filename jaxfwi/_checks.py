@@ -11,6 +11,7 @@ __all__ = [
     "as_integer",
     "as_mask",
     "check_grid",
+    "check_kind",
     "check_shape",
     "chosen_fields",
     "concrete_values",
@@ -34,6 +35,13 @@ def check_grid(grid: Any) -> None:
             f"grid must be a jaxfwi.Grid, which holds spacing and time step, got {given}: pass the grid of your "
             "simulator, simulator.grid, or make one by jaxfwi.Grid(shape, spacing, dt, nt)."
         )
+
+
+def check_kind(name: str, value: Any, kind: type, arguments: str = "") -> None:
+    """Raise a ValueError if an argument is no object of this class of `jaxfwi`; `arguments` show how one is made."""
+    if not isinstance(value, kind):
+        given = f"an array of shape {value.shape}" if isinstance(value, np.ndarray | Array) else repr(value)
+        raise ValueError(f"{name} must be a jaxfwi.{kind.__name__}{arguments}, got {given}.")
 
 
 def check_shape(name: str, shape: tuple[int, ...], grid: Any) -> None:

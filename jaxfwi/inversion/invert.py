@@ -11,7 +11,7 @@ import numpy as np
 import optax
 from jax import Array
 
-from jaxfwi._checks import as_integer, is_concrete
+from jaxfwi._checks import as_integer, check_kind, is_concrete
 from jaxfwi.inversion.driver import Driver, InversionState
 from jaxfwi.inversion.objective import Objective, check_limits, current_model, model_of, split_numbers
 from jaxfwi.inversion.saving import SaveTo, settings_of
@@ -92,10 +92,10 @@ def invert(
     >>> [state.iteration for state in states]
     [1, 2]
     """
-    if not isinstance(problem, Problem):
-        raise ValueError(
-            f"problem must be a jaxfwi.Problem(simulator, survey, observed, ...), got {type(problem).__name__}."
-        )
+    check_kind("problem", problem, Problem, "(simulator, survey, observed, ...)")
+    for name, value, kind in (("resume", resume, InversionState), ("save", save, SaveTo)):
+        if value is not None:
+            check_kind(name, value, kind)
     numbers, rest = split_numbers(start)
     model = model_of(to_model, start)
     problem = problem.admitted(model)

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from jaxfwi._checks import check_kind
 from jaxfwi.equations.base import WaveEquation
 from jaxfwi.inversion.objective import Objective, check_limits, current_model, model_of, split_numbers
 from jaxfwi.shots.problem import Problem
@@ -63,6 +64,7 @@ class AsVector:
         bounds: tuple[Any, Any] | None = None,
         scale: float | None = None,
     ):
+        check_kind("problem", problem, Problem, "(simulator, survey, observed, ...)")
         numbers, rest = split_numbers(start)
         model = model_of(to_model, start)
         problem = problem.admitted(model)

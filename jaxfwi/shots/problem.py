@@ -11,7 +11,7 @@ import numpy as np
 from jax import Array
 
 from jaxfwi import misfits
-from jaxfwi._checks import as_integer
+from jaxfwi._checks import as_integer, check_kind
 from jaxfwi.equations.base import WaveEquation
 from jaxfwi.shots.aperture import Aperture
 from jaxfwi.shots.budget import Memory
@@ -100,8 +100,7 @@ class Problem(eqx.Module):
 
     def __check_init__(self):
         for name, kind in (("simulator", Simulator), ("survey", Survey), ("on", On)):
-            if not isinstance(getattr(self, name), kind):
-                raise ValueError(f"{name} must be a jaxfwi.{kind.__name__}, got {getattr(self, name)!r}.")
+            check_kind(name, getattr(self, name), kind)
 
     def __repr__(self) -> str:
         name = getattr(self.misfit, "__name__", repr(self.misfit))

@@ -4,6 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from jaxfwi._checks import check_kind
 from jaxfwi.equations.base import WaveEquation
 from jaxfwi.shots.aperture import Aperture
 from jaxfwi.shots.devices import On
@@ -49,6 +50,8 @@ def simulate(
     >>> jf.simulate(jf.Simulator(grid), jf.Acoustic(vp=jnp.full(grid.shape, 1500.0)), survey).shape
     (2, 200, 2, 1)
     """
+    check_kind("simulator", simulator, Simulator)
+    check_kind("on", on, On)
     survey = admit_all(simulator, model, survey)
     plan = planned(simulator, type(model), model, Shots(survey), aperture, on)
     mesh = plan.layout.mesh

@@ -6,6 +6,7 @@ import sys
 import warnings
 from typing import Any
 
+import equinox
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -18,9 +19,9 @@ from jaxfwi.survey.survey import Survey
 
 __all__ = ["check_dispersion", "check_model", "check_survey"]
 
-_PACKAGE = os.path.dirname(os.path.dirname(__file__))
-# where a warning points: at the first line outside this package
-_AT_THE_CALLER: Any = {"skip_file_prefixes": (_PACKAGE,)} if sys.version_info >= (3, 12) else {"stacklevel": 5}
+# where a warning points: at the first line outside of this package, and of Equinox, which calls a module's methods
+_PACKAGES = os.path.dirname(os.path.dirname(__file__)), os.path.dirname(equinox.__file__)
+_AT_THE_CALLER: Any = {"skip_file_prefixes": _PACKAGES} if sys.version_info >= (3, 12) else {"stacklevel": 5}
 
 
 def check_model(model: WaveEquation, grid: Grid, space_order: int, free_surface: bool) -> None:

@@ -7,7 +7,7 @@ import jax
 import numpy as np
 from jax import Array
 
-from jaxfwi._checks import chosen_fields, field_names, is_concrete
+from jaxfwi._checks import check_kind, chosen_fields, field_names, is_concrete
 from jaxfwi._compiler import jitted_with_options
 from jaxfwi.equations.base import WaveEquation
 from jaxfwi.grid.absorber import CPML
@@ -68,8 +68,7 @@ class Simulator:
 
     def __post_init__(self):
         for name, kind in (("grid", Grid), ("absorber", CPML)):
-            if not isinstance(getattr(self, name), kind):
-                raise ValueError(f"{name} must be a jaxfwi.{kind.__name__}, got {getattr(self, name)!r}.")
+            check_kind(name, getattr(self, name), kind)
         self.grid.stable_dt(1.0, self.space_order)  # refuses an order that cannot be
         self.absorber.widths(self.grid.ndim)
         if not isinstance(self.memory, MemoryStrategy):
