@@ -1,7 +1,6 @@
 """Mistakes that can be seen before a program runs: each is told, naming the argument, what it got and the way out."""
 
 import dataclasses
-import functools
 import re
 import sys
 import warnings
@@ -21,6 +20,7 @@ MODEL = jf.Acoustic(vp=jnp.full((12, 14), 2000.0))
 WAVELET = jf.ricker(GRID, 12.0)
 SURVEY = jf.Survey.from_arrays([[20.0, 20.0], [20.0, 50.0]], [[10.0, 0.0], [10.0, 40.0], [110.0, 130.0]], WAVELET)
 OBSERVED = jnp.zeros((2, 300, 3, 1))
+PROBLEM = jf.Problem(SIMULATOR, SURVEY, OBSERVED)
 
 
 def simulate(model=MODEL, survey=SURVEY, simulator=SIMULATOR, **options):
@@ -164,8 +164,79 @@ TOLD = {
     ),
     "a shot for simulate": (lambda: simulate(survey=SURVEY[0]), r"no shot axis: pass survey\[i : i \+ 1\]"),
     "no survey": (lambda: simulate(survey=SURVEY.source), r"survey must be a jaxfwi\.Survey"),
-    "batch": (lambda: simulate(on=jf.On(batch=0)), r"batch must be .* 0\b"),
-    "fractional batch": (lambda: misfit(batch=1.5), r"batch must be .*1\.5"),
+    "simulator of simulate": (
+        lambda: jf.simulate(jf.Problem(SIMULATOR, SURVEY), MODEL, SURVEY),
+        r"simulator must be a jaxfwi\.Simulator, got Problem\(",
+    ),
+    "on of simulate": (lambda: jf.simulate(SIMULATOR, MODEL, SURVEY, on=4), r"on must be a jaxfwi\.On, got 4"),
+    # what computes
+    "batch": (lambda: jf.On(batch=0), r"batch must be a whole number of at least 1, got 0"),
+    "fractional batch": (lambda: jf.On(batch=1.5), r"batch must be .* 1\.5"),
+    "devices": (lambda: jf.On(devices="cpu"), r"devices must be a number or a list of jax devices, .* got 'cpu'"),
+    "fractional devices": (lambda: jf.On(devices=2.0), r"devices must be a number or .* got 2\.0"),
+    "devices as an answer": (lambda: jf.On(devices=True), r"devices must be a number or .* got True"),
+    "no devices": (lambda: jf.On(devices=[]), r"devices must be a number or a list .* got \[\]"),
+    "numbers of devices": (lambda: jf.On(devices=[0, 1]), r"devices must be a number or a list .* got \[0, 1\]"),
+    "a device twice": (lambda: jf.On(devices=2 * jax.devices()), r"devices must differ"),
+    "domains": (lambda: jf.On(domains=0), r"domains must be a whole number of at least 1, got 0"),
+    "fractional domains": (lambda: jf.On(domains=(1, 2.5)), r"domains must be .* 2\.5"),
+    # problem
+    "simulator of a problem": (
+        lambda: jf.Problem(GRID, SURVEY, OBSERVED),
+        r"simulator must be a jaxfwi\.Simulator, got Grid\(",
+    ),
+    "survey of a problem": (
+        lambda: jf.Problem(SIMULATOR, OBSERVED, SURVEY),
+        r"survey must be a jaxfwi\.Survey, got an array of shape \(2, 300, 3, 1\)",
+    ),
+    "on of a problem": (
+        lambda: jf.Problem(SIMULATOR, SURVEY, OBSERVED, on={"devices": 2}),
+        r"on must be a jaxfwi\.On, got \{'devices': 2\}",
+    ),
+    "misfits in a list": (
+        lambda: jf.Problem(SIMULATOR, SURVEY, OBSERVED, misfit=[jf.misfits.l2]),
+        r"misfit must be a function of predicted and observed data, got list",
+    ),
+    "a parameter's misfit": (
+        lambda: jf.Problem(SIMULATOR, SURVEY, OBSERVED, misfit=jf.Elastic(jf.misfits.l2, "l2", jf.misfits.l2)),
+        r"misfit must be a function of predicted and observed data, got str",
+    ),
+    **{
+        f"observed missing for {name}": (
+            lambda compute=compute: compute(jf.Problem(SIMULATOR, SURVEY)),
+            r"observed is missing: give the recorded data, Problem\(simulator, survey, observed\)",
+        )
+        for name, compute in {
+            "misfit_and_gradient": lambda problem: problem.misfit_and_gradient(MODEL),
+            "hessian_product": lambda problem: problem.hessian_product(MODEL, MODEL),
+            "gauss_newton_product": lambda problem: problem.gauss_newton_product(MODEL, MODEL),
+            "invert": lambda problem: jf.invert(problem, MODEL, optimizer=optax.sgd(1.0), iterations=1),
+            "AsVector": lambda problem: jf.AsVector(problem, MODEL),
+        }.items()
+    },
+    "seed": (
+        lambda: jf.Problem(SIMULATOR, SURVEY).gauss_newton_diagonal(MODEL, seed=jax.random.key(0)),
+        r"seed must be a whole number of at least 0, got .*key",
+    ),
+    # inversion
+    "a simulator to invert": (
+        lambda: jf.invert(SIMULATOR, MODEL, optimizer=optax.sgd(1.0), iterations=1),
+        r"problem must be a jaxfwi\.Problem\(simulator, survey, observed, \.\.\.\), got Simulator\(",
+    ),
+    "a simulator as a vector": (
+        lambda: jf.AsVector(SIMULATOR, MODEL),
+        r"problem must be a jaxfwi\.Problem\(simulator, survey, observed, \.\.\.\), got Simulator\(",
+    ),
+    "save": (
+        lambda: jf.invert(PROBLEM, MODEL, optimizer=optax.sgd(1.0), iterations=1, save="folder"),
+        r"save must be a jaxfwi\.SaveTo, got 'folder'",
+    ),
+    "resume": (
+        lambda: jf.invert(PROBLEM, MODEL, optimizer=optax.sgd(1.0), iterations=1, resume=MODEL),
+        r"resume must be a jaxfwi\.InversionState, got Acoustic\(",
+    ),
+    "every": (lambda: jf.SaveTo("never made", every=0), r"every must be a whole number of at least 1, got 0"),
+    "config": (lambda: jf.SaveTo("never made", config={"misfit": len}), r"config must hold what JSON has"),
     # data
     "shots of observed": (
         lambda: misfit(OBSERVED[:1]),
@@ -178,11 +249,11 @@ TOLD = {
     ),
     "no function": (lambda: misfit(function="l2"), r"misfit must be a function .*str"),
     "direction": (
-        lambda: jf.Problem(SIMULATOR, SURVEY, OBSERVED).hessian_product(MODEL, vp(1.0, (12, 13))),
+        lambda: PROBLEM.hessian_product(MODEL, vp(1.0, (12, 13))),
         r"direction must .*f64\[12,13\]",
     ),
     "direction of another type": (
-        lambda: jf.Problem(SIMULATOR, SURVEY, OBSERVED).gauss_newton_product(MODEL, MODEL.vp),
+        lambda: PROBLEM.gauss_newton_product(MODEL, MODEL.vp),
         r"direction must ",
     ),
 }
@@ -281,13 +352,21 @@ def test_the_warning_points_at_the_caller(run):
             run(SIMULATOR)
 
 
-ARGUMENTS = (MODEL, SURVEY, OBSERVED)
+# In one dimension and by full storage, which traces soonest: what is asked is what comes before the time loop.
+LINE = jf.Grid(14, 10.0, 1e-3, 300)
+ON_LINE = jf.Simulator(LINE, absorber=jf.CPML(width=3), memory=jf.FullStorage())
+ARGUMENTS = (
+    jf.Acoustic(vp=jnp.full(14, 2000.0)),
+    jf.Survey.from_arrays([[20.0], [50.0]], [[10.0], [40.0], [130.0]], WAVELET),
+    OBSERVED,
+)
+LINE_PROBLEM = jf.Problem(ON_LINE, *ARGUMENTS[1:])
 FUNCTIONS = {
-    "simulate": lambda m, s, o: jf.simulate(SIMULATOR, m, s),
-    "simulator": lambda m, s, o: SIMULATOR(m, s[0]),
-    "misfit_and_gradient": functools.partial(jf.misfit_and_gradient, SIMULATOR, jf.misfits.l2),
-    "hessian_product": lambda m, s, o: jf.Problem(SIMULATOR, s, o).hessian_product(m, m),
-    "gauss_newton_product": lambda m, s, o: jf.Problem(SIMULATOR, s, o).gauss_newton_product(m, m),
+    "simulate": lambda m, s, o: jf.simulate(ON_LINE, m, s),
+    "simulator": lambda m, s, o: ON_LINE(m, s[0]),
+    "misfit_and_gradient": lambda m, s, o: jf.Problem(ON_LINE, s, o).misfit_and_gradient(m),
+    "hessian_product": lambda m, s, o: jf.Problem(ON_LINE, s, o).hessian_product(m, m),
+    "gauss_newton_product": lambda m, s, o: jf.Problem(ON_LINE, s, o).gauss_newton_product(m, m),
 }
 
 
@@ -315,3 +394,37 @@ def test_shapes_are_checked_under_jit_too():
         jax.eval_shape(lambda s: simulate(negative, s), SURVEY)
     with pytest.raises(ValueError, match=r"source off the grid"):
         jax.eval_shape(lambda m: simulate(m, off), MODEL)
+
+
+def test_an_error_while_a_program_runs_is_not_hidden_by_a_second_run(monkeypatch):
+    """What a compiled program refuses is run again only where a misfit closes over values that are differentiated."""
+    problem = dataclasses.replace(LINE_PROBLEM, on=jf.On(devices=1))
+    value, _ = problem.misfit_and_gradient(ARGUMENTS[0])
+
+    def refuse(*_):
+        raise TypeError("another type than the program was compiled for")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(jax.stages.Compiled, "__call__", refuse)
+        with pytest.raises(TypeError, match="another type than the program was compiled for"):
+            problem.misfit_and_gradient(ARGUMENTS[0])
+    assert problem.misfit_and_gradient(ARGUMENTS[0])[0] == value
+
+
+def test_an_error_of_a_callback_of_the_users_is_told_once():
+    calls = []
+
+    def callback(number):
+        calls.append(number)
+        raise TypeError("the callback's own")
+
+    def failing(predicted, observed):
+        number = jax.lax.stop_gradient(jf.misfits.l2(predicted, observed))
+        return jf.misfits.l2(predicted, observed) + jax.pure_callback(callback, number, number)
+
+    # one shot, so that one call is all there can be; jax raises it as an error of its own, which holds the text
+    _, survey, observed = ARGUMENTS
+    problem = jf.Problem(ON_LINE, survey[:1], observed[:1], misfit=failing)
+    with pytest.raises(Exception, match="the callback's own"):
+        problem.misfit_and_gradient(ARGUMENTS[0])
+    assert len(calls) == 1
