@@ -1,28 +1,17 @@
 """The experiment from end to end, small; and what it says when a stage comes too early or a model is no model."""
 
 import dataclasses
-import importlib.util
 import json
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
-
-EXPERIMENTS = Path(__file__).parents[1] / "experiments"
+from running import module
 
 
 @pytest.fixture(scope="module")
 def experiment():
-    sys.path.insert(0, str(EXPERIMENTS))
-    spec = importlib.util.spec_from_file_location("boundary_saving_run", EXPERIMENTS / "boundary_saving" / "run.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    yield module
-    del sys.modules[spec.name]
+    return module("boundary_saving")
 
 
 @pytest.fixture(autouse=True)
