@@ -1,15 +1,12 @@
 """The operator with a told transpose: under every transformation it is what the plain function is."""
 
-import os
-import subprocess
-import sys
-import textwrap
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from devices import on_devices
 from jax.sharding import Mesh, PartitionSpec
 
 import jaxfwi as jf
@@ -185,7 +182,7 @@ def sharded(f, v, mesh, check_vma):
     """Programs in which some inputs are split over devices and others are not."""
     split, whole = PartitionSpec("shots"), PartitionSpec()
 
-    def on_devices(function, specs, out):
+    def split_up(function, specs, out):
         return jax.shard_map(function, mesh=mesh, in_specs=specs, out_specs=out, check_vma=check_vma)
 
     def each(r, x):
@@ -201,14 +198,14 @@ def sharded(f, v, mesh, check_vma):
         return jax.lax.psum(jnp.sum(jax.lax.map(lambda r: size(f)(r, x), r)), "shots")
 
     def of_outputs(r, x):
-        return jnp.sum(on_devices(shared_residuals, (whole, split), split)(r, x)["p"] ** 2)
+        return jnp.sum(split_up(shared_residuals, (whole, split), split)(r, x)["p"] ** 2)
 
     return {
-        "call": on_devices(each, split, split)(v.many_r, v.many_x),
-        "shared residuals": on_devices(shared_residuals, (whole, split), split)(v.r, v.many_x),
-        "grad inside": on_devices(gradients, split, split)(v.many_r, v.many_x),
+        "call": split_up(each, split, split)(v.many_r, v.many_x),
+        "shared residuals": split_up(shared_residuals, (whole, split), split)(v.r, v.many_x),
+        "grad inside": split_up(gradients, split, split)(v.many_r, v.many_x),
         "grad outside": both(of_outputs)(v.r, v.many_x),
-        "grad of a sum over devices": both(on_devices(total, (split, whole), whole))(v.many_r, v.x),
+        "grad of a sum over devices": both(split_up(total, (split, whole), whole))(v.many_r, v.x),
     }
 
 
@@ -225,21 +222,10 @@ def test_shard_map_on_one_device(check_vma):
     check_sharded(1, check_vma)
 
 
-def test_shard_map_on_two_devices():
-    program = """
-        import jax
-        jax.config.update("jax_enable_x64", True)
-        import test_linear
-        assert jax.device_count() == 2
-        test_linear.check_sharded(2, check_vma=False)
-        test_linear.check_sharded(2, check_vma=True)
-    """
-    paths = os.pathsep.join([os.path.dirname(__file__), os.path.dirname(os.path.dirname(jf.__file__))])
-    environment = {**os.environ, "JAX_NUM_CPU_DEVICES": "2", "PYTHONPATH": paths}
-    process = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(program)], env=environment, capture_output=True, text=True, timeout=300
-    )
-    assert process.returncode == 0, process.stderr
+@pytest.mark.parametrize("check_vma", [True, False])
+@on_devices(2)
+def test_shard_map_on_two_devices(check_vma):
+    check_sharded(2, check_vma)
 
 
 def random_like(tree, seed):

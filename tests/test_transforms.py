@@ -1,10 +1,6 @@
 """A simulation under every transformation, in every memory strategy; second derivatives; devices."""
 
 import dataclasses
-import os
-import subprocess
-import sys
-import textwrap
 from typing import Any, NamedTuple
 
 import jax
@@ -12,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from compiling import compilations
+from devices import on_devices
 from helpers import STRATEGIES, dot, problem_with, relative, rough_shots, with_memory
 from jax.sharding import Mesh, PartitionSpec
 
@@ -254,10 +251,10 @@ def test_shard_map(setting, expected, strategy, check_vma):
     assert relative(gradient.vp, expected["grad of vmap of jit"]) < ROUNDING
 
 
-def check_two_devices():
+@on_devices(2)
+def test_two_devices():
     """Three shots on two devices, by `devices` and by hand: what one device gives."""
     devices = jax.devices()
-    assert len(devices) == 2
     simulator, model, survey, observed = rough_shots(4, (13,), free_surface=True, absorber=jf.CPML(width=2))
     four = Inputs(model, None, model, survey, observed)
     three = Inputs(model, None, model, survey[:3], observed[:3])
@@ -275,21 +272,6 @@ def check_two_devices():
     for name, ours, plain in pairs:
         for a, b in zip(*(map(np.asarray, jax.tree.leaves(x)) for x in (ours, plain)), strict=True):
             assert relative(a, b) < ROUNDING, name  # measured: 1e-15
-
-
-def test_two_devices():
-    program = """
-        import jax
-        jax.config.update("jax_enable_x64", True)
-        import test_transforms
-        test_transforms.check_two_devices()
-    """
-    paths = os.pathsep.join([os.path.dirname(__file__), os.path.dirname(os.path.dirname(jf.__file__))])
-    environment = {**os.environ, "JAX_NUM_CPU_DEVICES": "2", "PYTHONPATH": paths}
-    process = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(program)], env=environment, capture_output=True, text=True, timeout=300
-    )
-    assert process.returncode == 0, process.stderr
 
 
 def test_other_values_compile_nothing(setting):
