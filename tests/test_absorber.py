@@ -15,8 +15,8 @@ import jaxfwi as jf
 def reflected(speed, width, order):
     """Energy that the bottom layer returns at normal incidence and at 60 degrees.
 
-    It is given as a part of what a mirror in the last row would return. A source and receivers lie 400 m above it. The
-    reference is the same model with so many rows below that nothing returns in time.
+    As a fraction of the energy that a mirror in the last row would return. A source and receivers lie 400 m above it.
+    The reference is the same model with so many rows below that nothing returns in time.
     """
     h, depth, frequency = 10.0, 40, 10.0
     offsets = np.array([0.0, 2 * depth * h * math.tan(math.pi / 3)])
@@ -43,8 +43,8 @@ def reflected(speed, width, order):
 #   20    8      2.7e-14  6.7e-15   5.0e-10  1.7e-9    2.2e-7   9.1e-6
 #   10    4      1.4e-6   1.8e-6    1.2e-6   1.1e-6    2.8e-6   1.9e-5
 #   10    8      1.9e-8   1.5e-9    2.3e-9   1.1e-9    4.6e-7   4.4e-6
-# What the layer is tuned to return, exp(-2 integral of d / speed cos(angle)) in amplitude, is largest for fast waves at
-# grazing angles; what the grid adds, for slow waves in few cells at low order.
+# The reflection that the layer is tuned to, exp(-2 integral of d / speed cos(angle)) in amplitude, is largest for fast
+# waves at grazing angles; that of the grid, for slow waves in few cells at low order.
 LAYERS = {  # speed, width, order: at 0 and 60 degrees
     (1500.0, 20, 4): (8e-10, 1e-9),
     (1500.0, 20, 8): (1e-13, 3e-14),
@@ -129,7 +129,7 @@ def test_nothing_grows_in_twenty_thousand_steps(order, free_surface):
     u = shoot(grid, vp, sources, receivers, ricker(grid.times, 5.0, 0.3), space_order=order, free_surface=free_surface)
     size = np.linalg.norm(u.reshape(10, -1), axis=1)  # over 2000 steps each
     # Measured: order 2 2e-6, order 8 2e-5, with a free surface 1e-10 and 4e-10; it decays throughout. The tail is of
-    # the long waves, which a C-PML damps slowly. What grows by 1e-3 a step would have grown by 5e8.
+    # the long waves, which a C-PML damps slowly. A growth of 1e-3 a step would have come to 5e8.
     assert size[-1] < 5e-5 * size[0]
     assert (np.diff(size) < 0).all()
 

@@ -21,7 +21,7 @@ def test_traces_in_the_frequency_domain_agree_with_closed_forms(ndim, distance):
     t = np.arange(1000) * 1e-3
     expected = closed_form(ndim, t, distance, SPEED, frequency=6.0, delay=1 / 3)
     got = trace(ndim, ricker(t, 6.0, 1 / 3), 1e-3, distance, SPEED)
-    # Measured 1e-14: rounding times what the exponential window amplifies.
+    # Measured 1e-14: rounding, amplified by the exponential window.
     np.testing.assert_allclose(got, expected, rtol=0, atol=1e-12 * np.abs(expected).max())
 
 
@@ -32,9 +32,9 @@ PLACES = {  # shape, spacing, dt, nt, source node, receiver nodes
     2: ((90, 60), (10.0, 8.0), 1e-3, 900, (20, 15), [(80, 15), (20, 45), (60, 45), (0, 0)]),
     3: ((50, 31, 28), (10.0, 11.0, 12.5), 2e-3, 425, (10, 10, 10), [(40, 10, 10), (10, 25, 10), (30, 20, 20)]),
 }
-# What is left beside the dispersion that theory predicts. Order 2, measured 4.4e-3: the amplitude of a wave from a
-# point on a lattice, wrong by (2 pi / 33)^2 / 8 = 4.5e-3 at the peak. Else what the layers send back, measured 6e-5
-# (order 4) and 1e-5; in 3D from 12 cells 9e-4 and 1e-5.
+# Errors beside the dispersion that theory predicts. Order 2, measured 4.4e-3: the amplitude of a wave from a point on a
+# lattice, wrong by (2 pi / 33)^2 / 8 = 4.5e-3 at the peak. Else waves that the layers send back, measured 6e-5 (order
+# 4) and 1e-5; in 3D from 12 cells 9e-4 and 1e-5.
 REST = {(1, 2): 6e-3, (2, 2): 6e-3, (1, 4): 9e-5, (2, 4): 9e-5, (3, 4): 1.3e-3}
 CASES = [(1, 2), (1, 4), (1, 6), (1, 8), (2, 2), (2, 4), (2, 6), (3, 4), (3, 8)]
 
@@ -56,7 +56,7 @@ def test_absolute_amplitude(ndim, order):
             predicted = dispersion(wavelet, dt, offset, spacing, SPEED, order, discrete_time)
             error = relative(u, expected)
             # Errors measured: order 2 up to 3e-2, order 4 9e-4, orders 6 and 8 1.2e-3 (time; 1e-5 without it); in 3D,
-            # twice the dt, 3e-3. They are what `dispersion` predicts to 6 %, which is an estimate of first order. A
+            # twice the dt, 3e-3. They agree to 6 % with `dispersion`, which is an estimate of first order. A
             # source one sample late adds 3e-2 (8e-2 in 3D), an amplitude 1 % off adds 9e-3.
             assert abs(error - predicted) < 0.09 * predicted + rest
             # Measured 1e-4, and 7e-3 at order 2 for the reason above.
@@ -133,7 +133,7 @@ def test_plane_source_in_2d_is_a_point_source_in_1d():
     data = shoot(plane, SPEED, sources, [[100.0, centre], [500.0, centre]], wavelets, space_order=4)
     for i, z in enumerate((-100, 300)):
         window = line.times < np.hypot(centre + h, z) / SPEED  # before anything from the line's ends
-        # Measured 1e-12 and 8e-12: but for what runs ahead of the wave from the ends, the two are the same sums.
+        # Measured 1e-12 and 8e-12: but for values that run ahead of the wave from the ends, the two are the same sums.
         assert relative(data[window, i], expected[window, i]) < 1e-10
 
 
@@ -176,7 +176,7 @@ def test_energy_is_conserved_without_layers(shape, spacing, order, free_surface)
         )
     u = u.reshape(-1, *shape)
     velocity = np.diff(u, axis=0) / grid.dt
-    # what a leapfrog step conserves: 1/2 <v, v / vp^2> - 1/2 <u_next, laplacian u>, symmetric in the two
+    # the energy that a leapfrog step conserves: 1/2 <v, v / vp^2> - 1/2 <u_next, laplacian u>, symmetric in the two
     pull = np.stack([laplacian(x, grid.spacing, order, free_surface) for x in u[:-1]])
     axes = tuple(range(1, u.ndim))
     energy = 0.5 * np.sum((velocity / vp) ** 2, axes) - 0.5 * np.sum(u[1:] * pull, axes)
@@ -197,7 +197,7 @@ def test_the_stable_time_step_is_the_edge_of_stability(shape, spacing, order):
         spike = np.zeros(nt)
         spike[0] = 1.0
         survey = jf.Survey.from_arrays([middle], [middle, middle + spacing], spike).on_nodes(grid)
-        # past the door, which refuses what is unstable
+        # past the checks, which refuse an unstable step
         data = jax.jit(simulator.one_shot(jf.Acoustic).data)(jf.Acoustic(vp=jnp.full(shape, 3000.0)), survey[0])
         return np.abs(np.asarray(data)).max(axis=(1, 2))
 

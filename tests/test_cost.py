@@ -1,4 +1,4 @@
-"""What a gradient keeps in memory, read from the compiled program: figures that do not depend on a machine's mood."""
+"""Memory and kernels of a gradient, read from the compiled program: figures that do not vary from run to run."""
 
 import re
 
@@ -67,7 +67,7 @@ def test_checkpointing_keeps_a_tenth(full_storage):
     # Fewest and most. Measured on jax 0.12.0.1 and 0.10.1: 47, and 50 + 84, of two steps; elastic 61, and 65 + 121, of
     # one. Each kernel is a pass over a field, a slab or a ring, and costs a start; a copy of a field, or a slab not
     # fused, shows as more of them. Fewer are worse: without `jf.compiler_options` jax 0.10.1 makes 38, and 40 + 71 (51,
-    # and 57 + 112), as it fuses what is then computed again at each point of a stencil, three times as slow.
+    # and 57 + 112), and computes values again at each point of a stencil, three times as slow.
     # (A short patch is made and put in its place by two kernels, which is faster than one: `stencils.add_at`.)
     [
         pytest.param("acoustic", (45, 49), (130, 140), marks=pytest.mark.telling),
@@ -118,7 +118,7 @@ def test_a_gpu_is_not_made_to_copy_fields(small_gradient):
 
 
 def test_a_gpu_takes_a_source_on_a_node_into_the_dense_pass(small_gradient, request):
-    """A scatter is a kernel of its own, and ends the fusion of what comes before it with what comes after."""
+    """A scatter is a kernel of its own, which keeps the passes before and after it from being fused."""
     gradient, model = small_gradient
     traced = jax.jit(gradient).trace(model)
     scatters = {}
@@ -134,7 +134,7 @@ def test_a_gpu_takes_a_source_on_a_node_into_the_dense_pass(small_gradient, requ
 
 
 def test_full_storage_on_a_gpu_keeps_one_field_a_step():
-    """What a step of the program for a GPU remembers for its derivative is what it remembers on a CPU."""
+    """A step of the program for a GPU keeps as much for its derivative as one for a CPU."""
     grid = jf.Grid((14, 15), 10.0, 1e-3, 60)
     survey = jf.Survey.from_arrays([[60.0, 70.0]], [[50.0, 100.0]], jf.ricker(grid, 15.0)).on_nodes(grid)
     simulator = jf.Simulator(grid, 4, jf.CPML(5), memory=jf.FullStorage())

@@ -51,7 +51,7 @@ def test_positions_between_nodes(h):
         # Measured 5e-4 to 1.2e-3 at 20 and 10 m: the interpolation's own error, above, in each axis of each end. At 40
         # m up to 1.8e-3, where the stencil's error adds to it.
         assert error < (2.4e-3 if h == 40.0 else 1.6e-3)
-        # Nodes half a cell away at most in their stead: 1e-2 to 4e-1.
+        # With the nearest nodes instead, half a cell away at most: 1e-2 to 4e-1.
         assert error < 0.1 * relative(expected(0, 0), expected(s, r))
 
 

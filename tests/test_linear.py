@@ -1,4 +1,4 @@
-"""The operator with a told transpose: under every transformation it is what the plain function is."""
+"""Operators with a transpose written by hand: under every transformation they agree with the plain function."""
 
 from typing import Any, NamedTuple
 
@@ -30,7 +30,7 @@ def transpose(residuals, cotangents):
     return jnp.roll(a**2 * p, -1) + a * jnp.sum(q), s * jnp.sum(p) + jnp.sin(s) * q
 
 
-def told(residuals, operands):
+def operator(residuals, operands):
     return linear_operator(apply, transpose, residuals, operands)
 
 
@@ -148,7 +148,7 @@ def check(ours, plain, name):
 def test_every_transformation():
     @jax.jit
     def all_of_them(v):
-        return {name: (t(told, v), t(apply, v)) for name, t in TRANSFORMATIONS.items()}
+        return {name: (t(operator, v), t(apply, v)) for name, t in TRANSFORMATIONS.items()}
 
     for name, (ours, plain) in all_of_them(values()).items():
         check(ours, plain, name)
@@ -156,10 +156,10 @@ def test_every_transformation():
 
 @pytest.mark.parametrize("name", ["call", "jvp", "vmap of grad"])
 def test_outside_of_jit(name):
-    check(TRANSFORMATIONS[name](told, values()), TRANSFORMATIONS[name](apply, values()), name)
+    check(TRANSFORMATIONS[name](operator, values()), TRANSFORMATIONS[name](apply, values()), name)
 
 
-def test_the_told_transpose_is_what_reverse_mode_calls():
+def test_reverse_mode_calls_the_transpose_written_by_hand():
     def wrong(residuals, cotangents):
         return jax.tree.map(lambda x: 2.0 * x, transpose(residuals, cotangents))
 
@@ -175,12 +175,12 @@ def test_the_told_transpose_is_what_reverse_mode_calls():
 
 def test_single_precision_stays_single():
     v = jax.tree.map(lambda x: x.astype("float32"), values())
-    assert [g.dtype for g in jax.grad(size(told), 1)(v.r, v.x)] == [jnp.float32, jnp.float32]
+    assert [g.dtype for g in jax.grad(size(operator), 1)(v.r, v.x)] == [jnp.float32, jnp.float32]
 
 
 def sharded(f, v, mesh, check_vma):
     """Programs in which some inputs are split over devices and others are not."""
-    split, whole = PartitionSpec("shots"), PartitionSpec()
+    split, replicated = PartitionSpec("shots"), PartitionSpec()
 
     def split_up(function, specs, out):
         return jax.shard_map(function, mesh=mesh, in_specs=specs, out_specs=out, check_vma=check_vma)
@@ -198,21 +198,21 @@ def sharded(f, v, mesh, check_vma):
         return jax.lax.psum(jnp.sum(jax.lax.map(lambda r: size(f)(r, x), r)), "shots")
 
     def of_outputs(r, x):
-        return jnp.sum(split_up(shared_residuals, (whole, split), split)(r, x)["p"] ** 2)
+        return jnp.sum(split_up(shared_residuals, (replicated, split), split)(r, x)["p"] ** 2)
 
     return {
         "call": split_up(each, split, split)(v.many_r, v.many_x),
-        "shared residuals": split_up(shared_residuals, (whole, split), split)(v.r, v.many_x),
+        "shared residuals": split_up(shared_residuals, (replicated, split), split)(v.r, v.many_x),
         "grad inside": split_up(gradients, split, split)(v.many_r, v.many_x),
         "grad outside": both(of_outputs)(v.r, v.many_x),
-        "grad of a sum over devices": both(split_up(total, (split, whole), whole))(v.many_r, v.x),
+        "grad of a sum over devices": both(split_up(total, (split, replicated), replicated))(v.many_r, v.x),
     }
 
 
 def check_sharded(devices, check_vma):
     mesh = Mesh(np.array(jax.devices()[:devices]), ("shots",))
     v = values()
-    ours, plain = jax.jit(lambda v: [sharded(f, v, mesh, check_vma) for f in (told, apply)])(v)
+    ours, plain = jax.jit(lambda v: [sharded(f, v, mesh, check_vma) for f in (operator, apply)])(v)
     for name in plain:
         check(ours[name], plain[name], name)
 
@@ -256,7 +256,7 @@ def test_transpose_of_the_damped_laplacian(shape, spacing, widths, free_surface,
     field = jax.ShapeDtypeStruct(frame.shape, jnp.float64)
 
     def alive(x, across=None):
-        """In the margin fields are zero, and so are the cotangents of what a coefficient scales."""
+        """In the margin fields are zero, and so are the cotangents of values that a coefficient scales."""
         inside = (slice(near, -far) for near, far in frame.margins)
         inside = tuple(slice(None) if a == across else s for a, s in enumerate(inside))
         return jnp.zeros_like(x).at[inside].set(x[inside])
@@ -272,7 +272,7 @@ def test_transpose_of_the_damped_laplacian(shape, spacing, widths, free_surface,
     @jax.jit
     def run(operands, cotangents):
         (derived,) = jax.linear_transpose(laplacian, operands)(cotangents)
-        # a field's own cotangent in the margin beyond the stencil's reach is what it comes to: nothing reads it
+        # nothing reads a field's own cotangent in the margin beyond the stencil's reach, so it may hold anything
         by_hand = derivative._laplacian_transposed((), cotangents)
         return laplacian(operands), all_alive(*by_hand), all_alive(*derived)
 

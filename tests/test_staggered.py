@@ -308,7 +308,7 @@ def test_a_model_turned_by_ninety_degrees():
     wavelet = ricker(np.arange(n) * 1e-3, 12.0, 0.12) * 1e9
     source, receiver = np.array([60.0, 83.0]), np.array([[121.0, 40.0], [33.3, 110.0]])
 
-    def turned(x):  # what was down is left, what was right is down
+    def rotated(x):  # down becomes left, right becomes down
         return np.stack([x[..., 1], (shape[0] - 1) * 10.0 - x[..., 0]], axis=-1)
 
     settings = dict(space_order=4, receiver_fields=("vz", "vx"))
@@ -324,8 +324,8 @@ def test_a_model_turned_by_ninety_degrees():
     on_side = data_of(
         jf.Grid(shape[::-1], 10.0, 1e-3, n),
         elastic(shape[::-1], *(x[::-1].T for x in (vp, vs, rho))),
-        turned(source),
-        turned(receiver),
+        rotated(source),
+        rotated(receiver),
         wavelet,
         absorber=jf.CPML(((2, 4), (3, 5))),
         source_fields=("vx",),
@@ -354,7 +354,7 @@ def test_a_surface_of_soft_ground_is_stable_for_twenty_thousand_steps(order):
         grid, model, [0.0, 80.0], [[0.0, 200.0], [100.0, 60.0]], wavelet, space_order=order, free_surface=True
     )
     size = np.linalg.norm(data.reshape(10, -1), axis=1)
-    # Measured at 6000 steps: 1e-7, and still falling. What grows by 1e-3 a step would have grown by 5e8.
+    # Measured at 6000 steps: 1e-7, and still falling. A growth of 1e-3 a step would have come to 5e8.
     assert size[-1] < 1e-3 * size[0]
 
 

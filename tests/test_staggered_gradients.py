@@ -1,4 +1,4 @@
-"""Derivatives of variable-density and elastic waves: strategies, dot products, Taylor series; and what they keep."""
+"""Derivatives of variable-density and elastic waves: strategies, dot products, Taylor series, memory."""
 
 import dataclasses
 import functools
@@ -21,7 +21,7 @@ class Case(NamedTuple):
     order: int
     width: int | tuple = 3
     free_surface: bool = False
-    whole: bool = False
+    absorber: bool = False  # its material is differentiated
     water: bool = False
 
 
@@ -32,7 +32,7 @@ CASES = {
     "elastic, order 8, one cell wide": Case(jf.Elastic, (12, 1), 8, 2),
     "elastic, surface, water": Case(jf.Elastic, (9, 11), 4, ((9, 3), (2, 0)), free_surface=True, water=True),
     "elastic, surface": Case(jf.Elastic, (9, 11), 4, ((9, 3), (2, 0)), free_surface=True),
-    "elastic whole": Case(jf.Elastic, (9, 8), 2, ((2, 0), (1, 3)), whole=True),
+    "elastic, absorber differentiated": Case(jf.Elastic, (9, 8), 2, ((2, 0), (1, 3)), absorber=True),
     "elastic 3D, surface, water": Case(
         jf.Elastic, (4, 5, 3), 2, ((2, 1), (0, 2), (2, 2)), free_surface=True, water=True
     ),
@@ -42,7 +42,7 @@ MARKS = {
     "elastic": pytest.mark.slow,
     "elastic, order 8, one cell wide": pytest.mark.slow,
     "elastic, surface": pytest.mark.slow,
-    "elastic whole": pytest.mark.slow,
+    "elastic, absorber differentiated": pytest.mark.slow,
     "elastic 3D, surface, water": pytest.mark.slow,
 }
 
@@ -73,7 +73,7 @@ def problem(case, seed=0, **options):
         case.order,
         jf.CPML(width=case.width),
         free_surface=case.free_surface,
-        differentiate_absorber=case.whole,
+        differentiate_absorber=case.absorber,
         source_fields=driven,
         receiver_fields=recorded,
         **options,
@@ -113,7 +113,7 @@ def test_dot_products_in_every_strategy(name):
 @pytest.mark.parametrize("free_surface", [False, pytest.param(True, marks=pytest.mark.telling)])
 def test_taylor_over_all_cells(equation, free_surface):
     """Each parameter in every cell, the layer's copies of the edge included, and water."""
-    case = Case(equation, (9, 8), 4, ((2, 3), (3, 0)), free_surface=free_surface, whole=True, water=True)
+    case = Case(equation, (9, 8), 4, ((2, 3), (3, 0)), free_surface=free_surface, absorber=True, water=True)
     simulator, model, shot, weights = problem(case)
     observed = 0.9 * jax.jit(simulator)(model, shot)
 
@@ -132,7 +132,7 @@ def test_taylor_over_all_cells(equation, free_surface):
             moved = dataclasses.replace(model, **{field.name: getattr(model, field.name) + h * jnp.asarray(draw)})
             rest.append(abs(run(moved)[0] - value - h * jnp.vdot(getattr(gradient, field.name), draw)))
         slopes = [math.log2(a / b) for a, b in itertools.pairwise(rest)]
-        # What third order is left.
+        # The remainder of third order.
         assert max(abs(s - 2.0) for s in slopes) < 0.05, (field.name, slopes)
 
 

@@ -1,4 +1,4 @@
-"""The three memory strategies: the same gradient, at any call, in any batch and precision; and what each keeps.
+"""The three memory strategies: the same gradient, at any call, in any batch and precision; and the memory they take.
 
 That they agree over dimensions, orders, boundaries and all inputs stands in test_gradients.py, beside the dot products.
 """
@@ -47,15 +47,15 @@ def test_single_precision():
 
 
 @pytest.mark.telling
-@pytest.mark.parametrize("whole", [False, pytest.param(True, marks=pytest.mark.slow)])
-def test_loops_of_several_steps_a_pass(whole):
+@pytest.mark.parametrize("differentiate_absorber", [False, pytest.param(True, marks=pytest.mark.slow)])
+def test_loops_of_several_steps_a_pass(differentiate_absorber):
     """From 200 steps on the acoustic loop makes two in a pass, here and one more; checkpointing's segments never do."""
     grid, rng = jf.Grid((9, 10), 10.0, 1e-3, 201), np.random.default_rng(3)
     model = jf.Acoustic(vp=jnp.asarray(rng.uniform(1500.0, 2500.0, grid.shape)))
     direction = jf.Acoustic(vp=jnp.asarray(rng.standard_normal(grid.shape)))
     shot = jf.Survey.from_arrays([[33.0, 41.0]], [[20.0, 70.0], [57.0, 22.0]], jf.ricker(grid, 20.0))[0]
     observed = jnp.asarray(rng.standard_normal((grid.nt, 2, 1)))
-    simulator = jf.Simulator(grid, 4, jf.CPML(((3, 2), (0, 3))), differentiate_absorber=whole)
+    simulator = jf.Simulator(grid, 4, jf.CPML(((3, 2), (0, 3))), differentiate_absorber=differentiate_absorber)
 
     def of(memory, model, shot):
         return jax.grad(lambda m, s: jf.misfits.l2(with_memory(simulator, memory)(m, s), observed), (0, 1))(model, shot)
@@ -221,7 +221,7 @@ def test_an_equation_that_loses_energy():
 
 
 def temporary_bytes(steps, *, memory=jf.BoundarySaving(), on_nodes=True, by_all=False, hessian=False, **options):
-    """What the compiled gradient of one shot needs beyond arguments and results."""
+    """Bytes that the compiled gradient of one shot needs beyond arguments and results."""
     grid = jf.Grid((40, 50), 10.0, 1e-3, steps)
     off = 0.0 if on_nodes else 3.3
     receiver = [[20.0 + off, 10.0 * i + off] for i in range(48)]

@@ -1,4 +1,4 @@
-"""The parts of a wave equation: what an author of one writes, for the engine to do the rest."""
+"""The parts that the author of a wave equation writes. The engine does the rest."""
 
 import dataclasses
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""First-order systems on a staggered grid: what velocity-pressure and velocity-stress equations share.
+"""First-order systems on a staggered grid: the common parts of velocity-pressure and velocity-stress equations.
 
 Such an equation is a table. For each field it lists the derivatives of other fields that move it, and their
 coefficients; a sub-step moves some of the fields by the others. From the table follow the sub-step backwards, the

@@ -35,7 +35,7 @@ class CPML:
         reflection: amplitude reflected at normal incidence in theory; the grid adds its own.
 
     Raises:
-        ValueError: for a width that is not a whole number or any parameter that cannot be.
+        ValueError: for a width that is not a whole number, or a parameter out of its range.
 
     >>> CPML(width=((0, 20), (20, 20))).widths(2)
     ((0, 20), (20, 20))

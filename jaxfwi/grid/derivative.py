@@ -1,4 +1,4 @@
-"""Space derivatives damped in the absorbing layer: what both kinds of equations share, and the damped Laplacian.
+"""Space derivatives damped in the absorbing layer: their common parts, and the damped Laplacian.
 
 A damped derivative is one dense pass over the grid and patches on few cells, which are then added to it: in the slabs
 of the layer, and in the first rows under a free surface.
@@ -177,7 +177,7 @@ class Derivative:
         return of_psi, of_zeta, d1, d2
 
     def _surface_images(self, top: Array) -> Array:
-        """What the antisymmetric images above a free surface add to the Laplacian in the first rows.
+        """The change of the Laplacian in the first rows by the antisymmetric images of rows above a free surface.
 
         Row i sees the image of row j with weight ``-c[i+j]``, a symmetric matrix. It also takes out row 0, which stays
         at zero.

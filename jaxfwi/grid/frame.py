@@ -61,8 +61,8 @@ class Frame:
         absorber: the layer. At a free surface its top width counts as 0.
         free_surface: whether the model's first row is a free surface.
         split: the axis along which this is one block of a larger padded grid, made by `block`. All blocks are alike:
-            though only the outermost have layers, and the last one spare cells, each has room for them, and `grid` is
-            what is left.
+            though only the outermost have layers, and the last one spare cells, each has room for them, and `grid` has
+            the remaining cells.
         spare: cells at the far end of the split axis with zero coefficients.
     """
 

@@ -1,4 +1,4 @@
-"""The grid of a model and the time axis of a simulation: static geometry, and the limits that follow from it."""
+"""The grid of a model and the time axis of a simulation, and the limits that follow from them."""
 
 import math
 from collections.abc import Sequence
@@ -75,8 +75,8 @@ class Grid:
         return np.arange(self.nt) * self.dt
 
     def stable_dt(self, speed: float, space_order: int, staggered: bool = False) -> float:
-        """The largest stable time step in seconds for waves of up to `speed` m/s (second order in time; von Neumann
-        analysis), of centred stencils as `Acoustic` has them or of `staggered` ones as the other equations.
+        """The largest stable time step in seconds for waves of up to `speed` m/s, by von Neumann's analysis of second
+        order in time. Stencils are centred, as for `Acoustic`, or `staggered`, as for the other equations.
 
         >>> round(Grid((10, 10), 10.0, 1e-3, 10).stable_dt(2000.0, 2), 6)
         0.003536

@@ -1,10 +1,10 @@
-"""A linear operator whose transpose is told rather than derived.
+"""Linear operators with a transpose written by hand.
 
-Reverse-mode differentiation transposes every linear piece of a program. What JAX derives for a stencil (padded,
-scattered slices) runs several times slower than the stencil that the transpose really is, and what it derives for a
-whole time loop stores the loop. `linear_operator` calls a function together with its known transpose as one JAX
-primitive, which then composes with `jit`, `grad`, `jvp`, `vmap`, `scan`, `checkpoint` in any order and to any degree:
-unlike `jax.custom_vjp` it keeps forward mode, and unlike `jax.custom_derivatives.linear_call` it can be batched and
+Reverse-mode differentiation transposes every linear piece of a program. The transpose that JAX derives for a stencil
+(padded, scattered slices) runs several times slower than the stencil that it really is, and the one that it derives for
+a time loop stores the loop. `linear_operator` calls a function together with its transpose as one JAX primitive, which
+then composes with `jit`, `grad`, `jvp`, `vmap`, `scan`, `checkpoint` in any order and to any degree: unlike
+`jax.custom_vjp` it keeps forward mode, and unlike `jax.custom_derivatives.linear_call` it can be batched and
 differentiated in its residuals.
 """
 
@@ -18,7 +18,7 @@ from jax import Array
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 
-__all__ = ["linear_operator", "varying_like", "varying_zero"]
+__all__ = ["linear_operator", "refuse_derivatives", "varying_like", "varying_zero"]
 
 
 def linear_operator(
@@ -58,9 +58,23 @@ def linear_operator(
     return jax.tree.unflatten(out_tree, out)
 
 
+def refuse_derivatives(x: Array, message: str) -> Array:
+    """`x`, whose derivative raises a ValueError with this message."""
+
+    @jax.custom_jvp
+    def same(x):
+        return x
+
+    @same.defjvp
+    def refuse(primals, tangents):
+        raise ValueError(message)
+
+    return same(x)
+
+
 def varying_like(tree: Any, others: Any) -> Any:
-    """The same numbers, under `jax.shard_map` varying over the same devices as all of `others` together:
-    `varying_zero` is added to each.
+    """The same numbers, each plus `varying_zero`: under `jax.shard_map` they vary over the same devices as all of
+    `others` together.
     """
     zero = varying_zero(others)
     return jax.tree.map(lambda x: x + zero.astype(x.dtype), tree)
@@ -69,8 +83,8 @@ def varying_like(tree: Any, others: Any) -> Any:
 def varying_zero(tree: Any) -> Array:
     """The number 0, as a sum over no element of every array in a tree.
 
-    Under `jax.shard_map` it varies over the same devices as all of them together, and so does what it is added to: the
-    start of a loop must be of the type of its end. The compiler removes it.
+    Under `jax.shard_map` it varies over the same devices as all of them together, and so does a number to which it is
+    added: the start of a loop must have the type of its end. The compiler removes it.
     """
     return jnp.asarray(sum(jnp.sum(jnp.ravel(x)[:0]) for x in jax.tree.leaves(tree)))
 
@@ -116,9 +130,9 @@ def _shapes(*avals, apply, transpose, residuals):
 def _jvp(primals: Sequence, tangents: Sequence, **params):
     apply, n = params["apply"], params["residuals"]
     out = _primitive.bind(*primals, **params)
-    parts = []  # JAX calls this rule only when some tangent is not a symbolic zero
+    terms = []  # JAX calls this rule only when some tangent is not a symbolic zero
     if any(type(t) is not ad.Zero for t in tangents[n:]):
-        parts.append(_primitive.bind(*primals[:n], *map(ad.instantiate_zeros, tangents[n:]), **params))
+        terms.append(_primitive.bind(*primals[:n], *map(ad.instantiate_zeros, tangents[n:]), **params))
     moving = [i for i in range(n) if type(tangents[i]) is not ad.Zero]
     if moving:
 
@@ -128,8 +142,8 @@ def _jvp(primals: Sequence, tangents: Sequence, **params):
                 arguments[i] = value
             return apply(*arguments)
 
-        parts.append(jax.jvp(of_residuals, [primals[i] for i in moving], [tangents[i] for i in moving])[1])
-    return out, [sum(terms[1:], start=terms[0]) for terms in zip(*parts, strict=True)]
+        terms.append(jax.jvp(of_residuals, [primals[i] for i in moving], [tangents[i] for i in moving])[1])
+    return out, [sum(more, start=first) for first, *more in zip(*terms, strict=True)]
 
 
 def _transpose(cotangents: Sequence, *args, apply, transpose, residuals):

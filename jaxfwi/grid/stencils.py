@@ -1,11 +1,11 @@
 """Finite-difference coefficients and the plain derivatives, centred and staggered, any even order, any dimension.
 
-Fields are taken to be zero outside the cells that take part. With that, a centred second derivative is its own
-transpose, a centred first derivative is minus its own, and of the two staggered first derivatives, from nodes to
-half-way and back, each is minus the other's: the facts on which every hand-given transpose in the package rests.
+Fields are zero outside the cells of their array. So a centred second derivative is its own transpose, a centred first
+derivative is minus its own, and of the two staggered first derivatives, from nodes to half-way and back, each is minus
+the other's. Every transpose that the package writes by hand rests on these facts.
 
 So that no pass needs a copy of a field with zeros around it, fields have a margin of cells that stay zero, at least as
-wide as the stencil's reach. Derivatives give all cells but for the reach at either end.
+wide as the stencil's reach. A derivative is shorter than its field by the reach at either end.
 """
 
 import math
@@ -93,8 +93,8 @@ def _side(order: int) -> tuple[float, ...]:
 
 
 def symbol(order: int, angle: np.ndarray | float, staggered: bool = False) -> np.ndarray:
-    """Minus the second derivative's eigenvalue for a wave of ``angle`` = wavenumber x spacing (radians a cell); exact
-    would be angle squared. The second derivative is the centred one, or the staggered first derivative there and back.
+    """Minus the eigenvalue of the discrete second derivative for a wave of ``angle`` = wavenumber x spacing (radians a
+    cell); the exact one is angle squared. The derivative is the centred one, or the staggered first one there and back.
     """
     if staggered:
         d = staggered_derivative(order)
@@ -105,7 +105,7 @@ def symbol(order: int, angle: np.ndarray | float, staggered: bool = False) -> np
 
 
 def slice_axis(u: Array, axis: int, start: int, size: int) -> Array:
-    """``size`` cells of `u` from ``start`` on along `axis`."""
+    """``size`` cells of `u` along `axis`, the first one being ``start``."""
     return lax.slice_in_dim(u, start, start + size, axis=axis)
 
 
@@ -117,13 +117,13 @@ def pad_axis(u: Array, axis: int, before: int, after: int) -> Array:
 
 
 def slice_at(u: Array, start: Sequence[int], shape: Sequence[int]) -> Array:
-    """The cells of `u` from ``start`` on."""
-    # these indices are static and right: the default mode would test them in the compiled loop, several times slower
+    """The cells of `u` in a box of this shape, the first one being ``start``."""
+    # these indices are static and right: the default mode tests them in the compiled loop, and is several times slower
     return u.at[tuple(slice(s, s + n) for s, n in zip(start, shape, strict=True))].get(mode="promise_in_bounds")
 
 
 def set_at(u: Array, start: Sequence[int], patch: Array) -> Array:
-    """`u` with `patch` put in from cell ``start`` on."""
+    """`u` with `patch` in place of its cells from ``start`` on."""
 
     def in_place(u, patch):
         return lax.dynamic_update_slice(u, patch, tuple(start))
@@ -133,22 +133,21 @@ def set_at(u: Array, start: Sequence[int], patch: Array) -> Array:
         for axis, (s, n) in enumerate(zip(start, patch.shape, strict=True)):
             i = lax.broadcasted_iota(jnp.int32, u.shape, axis)
             inside = inside & (i >= s) & (i < s + n)
-        return jnp.where(inside, _among(u.shape, start, patch), u)
+        return jnp.where(inside, _embedded(patch, start, u.shape), u)
 
     return by_platform(in_place, dense, u, patch)
 
 
 def add_at(u: Array, start: Sequence[int], patch: Array) -> Array:
-    """`u` with `patch` added from cell ``start`` on.
-
-    What JAX and XLA make of ``u.at[...].add`` tests its indices, and copies `u`.
-    """
-    place = _Place(tuple(start), patch.shape)
-    return linear_operator(place.add, place.pull, (), (u, patch))
+    """`u` with `patch` added from cell ``start`` on. ``u.at[...].add`` would test its indices, and copy `u`."""
+    box = _Box(tuple(start), patch.shape)
+    return linear_operator(box.add, box.add_transposed, (), (u, patch))
 
 
 @dataclass(frozen=True)
-class _Place:
+class _Box:
+    """Cells of a field, and adding a patch to them."""
+
     start: tuple[int, ...]
     shape: tuple[int, ...]
 
@@ -156,47 +155,47 @@ class _Place:
         def in_place(u, patch):
             new = slice_at(u, self.start, self.shape) + patch
             if 6 * self.shape[-1] < u.shape[-1]:
-                # XLA, in one kernel, goes through the whole of every row: for short patches two kernels are faster
-                # (patches of 20 cells: the same in rows of 108 cells, faster in rows of 148 to 548)
+                # in one kernel XLA goes through all of every row: for short patches two kernels are faster (patches of
+                # 20 cells: the same in rows of 108 cells, faster in rows of 148 to 548)
                 new = lax.optimization_barrier(new)
-            # else it may take the patch into the next pass, which then asks at every cell whether it lies there
+            # else XLA may take the patch into the next pass, which then asks at every cell whether it lies in the box
             return lax.optimization_barrier(lax.dynamic_update_slice(u, new, self.start))
 
         def dense(u, patch):
-            return u + _among(u.shape, self.start, patch)
+            return u + _embedded(patch, self.start, u.shape)
 
         return by_platform(in_place, dense, *operands)
 
-    def pull(self, _, u):
+    def add_transposed(self, _, u):
         return u, slice_at(u, self.start, self.shape)
 
 
-def _among(shape: tuple[int, ...], start: Sequence[int], patch: Array) -> Array:
-    """`patch` from cell ``start`` on of an array of zeros."""
+def _embedded(patch: Array, start: Sequence[int], shape: tuple[int, ...]) -> Array:
+    """An array of zeros that holds `patch` from cell ``start`` on."""
     return jnp.pad(patch, [(s, m - s - n) for m, s, n in zip(shape, start, patch.shape, strict=True)])
 
 
 def by_platform(on_cpu: Callable, elsewhere: Callable, *operands: Any) -> Array:
-    """One of two functions that compute the same.
+    """Call one of two functions that compute the same.
 
-    On a CPU few cells are best changed in place. A GPU's compiler would copy the whole array for that, and rather takes
-    a dense change into the pass that computes the array.
+    On a CPU it is best to change few cells in place. A GPU's compiler would copy the array for that; a dense change
+    goes into the pass that computes the array.
     """
     return lax.platform_dependent(*operands, cpu=on_cpu, default=elsewhere)
 
 
 def unfused_on_cpu(x: Array) -> Array:
-    """`x`, which on a CPU is computed by itself: fused with a stencil that reads it, it would be computed at each of
-    the stencil's points. That costs a GPU less than a pass of its own.
+    """`x`, on a CPU computed by itself. Fused with a stencil that reads it, it would be computed again at each of the
+    stencil's points, which only on a GPU costs less than a pass of its own.
     """
     return by_platform(lax.optimization_barrier, lambda x: x, x)
 
 
 def difference(u: Array, axis: int, coefficients: Sequence[float]) -> Array:
-    """The derivative along `axis` wherever the stencil fits: an output shorter by the reach at both ends.
+    """The derivative along `axis` wherever the stencil fits: the output is shorter by the reach at both ends.
 
-    ``coefficients`` as given by `first_derivative` (antisymmetric, told by its zero in the middle) or
-    `second_derivative` (symmetric).
+    ``coefficients`` are those of `first_derivative` (antisymmetric, with a zero in the middle) or `second_derivative`
+    (symmetric).
     """
     r = len(coefficients) - 1
     n = u.shape[axis] - 2 * r

@@ -1,7 +1,7 @@
 """Three ways to pay for the gradient of a time loop: full storage, checkpointing, boundary saving.
 
 Each takes a `Propagation`, the places and the inputs of one shot, and returns the shot's data. All give the same
-gradient; what differs is what they keep. They know nothing of any equation.
+gradient; they differ in what they keep for it. They know nothing of any equation.
 """
 
 import functools
@@ -117,17 +117,17 @@ class BoundarySaving:
 MemoryStrategy = FullStorage | Checkpointing | BoundarySaving
 
 
-LONG = 200  # steps, from which on a loop is worth a larger program
+LONG = 200  # steps from which on a loop is worth a larger program
 
 
 def _time_loop(propagation: Propagation, step: Callable, start: Any, xs: Any, reverse: bool = False) -> tuple[Any, Any]:
-    """`lax.scan`, a pass of which makes as many steps as the equation has time levels: each field is then back in its
-    place at the end of a pass, and no pass copies it there. (An odd number of steps costs the program one more step.)
+    """`lax.scan`, which in a pass makes as many steps as the equation has time levels. Each field is then back in its
+    array at the end of a pass, without a copy. (An odd number of steps costs the program one more step.)
     """
 
     def unfused_step(carry, x):
-        # else XLA, which fuses what it can, computes one step's fields again at each stencil point of the next; leaf by
-        # leaf, so that what nobody asks for is still left out
+        # else XLA fuses the steps, and computes one step's fields again at each stencil point of the next; one barrier a
+        # leaf, so that unused leaves are still left out
         return step(jax.tree.map(lax.optimization_barrier, carry), x)
 
     levels = propagation.equation.time_levels

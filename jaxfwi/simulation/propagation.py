@@ -68,8 +68,8 @@ class Propagation:
     Args:
         equation: the type of the model.
         frame: the padded grid.
-        source_fields: names of what sources drive.
-        receiver_fields: names of what receivers record, one component of the data each.
+        source_fields: names that sources drive.
+        receiver_fields: names that receivers record, one component of the data each.
         differentiate_absorber: whether the material of the layer takes part in derivatives.
     """
 

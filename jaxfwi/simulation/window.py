@@ -44,7 +44,7 @@ class Side(NamedTuple):
 
 @dataclass(frozen=True)
 class Window:
-    """What both windows share: recording and filling a ring, and running sub-steps on the window."""
+    """The common parts of both windows: recording and filling a ring, and running sub-steps on the window."""
 
     propagation: Propagation
 
