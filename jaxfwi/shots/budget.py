@@ -60,8 +60,8 @@ def shares_that_fit(memory: Memory, device: Any, shares: int = 1) -> int:
     if memory.working + results > there:
         raise MemoryError(
             f"this takes {_in_units(memory.working + results)} beside its arguments, but {device} has "
-            f"{_in_units(there)}. Model the shots in groups, survey[indices]; lower batch; give an aperture, or domains "
-            "on several devices; and for gradients choose a memory strategy that keeps less, as "
+            f"{_in_units(there)}. Model the shots in groups, survey[indices]; lower batch; give an aperture, or "
+            "domains on several devices; and for gradients choose a memory strategy that keeps less, as "
             "BoundarySaving(dtype='int8')."
         )
     return max(1, min(shares, int((there - results) // max(memory.working, 1))))

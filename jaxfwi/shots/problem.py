@@ -28,7 +28,7 @@ from jaxfwi.shots.per_shot import (
 )
 from jaxfwi.shots.plan import Plan, Shots, planned
 from jaxfwi.shots.programs import all_data, memory_of_program, sum_over_shots, summed
-from jaxfwi.shots.simulate import admit_all
+from jaxfwi.simulation.door import check_many
 from jaxfwi.simulation.simulator import Simulator
 from jaxfwi.survey.survey import Survey
 
@@ -211,7 +211,8 @@ class Problem(eqx.Module):
             hash(filter)
         except TypeError:
             raise ValueError(f"filter must be hashable, got {filter!r}: make it a frozen dataclass.") from None
-        survey = admit_all(self.simulator, model, self.survey)
+        check_many(self.survey)
+        survey = self.simulator.admit(model, self.survey)
         key = jax.random.key(seed)
         words, kind = jax.random.key_data(jax.random.split(key, len(survey))), str(jax.random.key_impl(key))
         shots = Shots(survey, words)
@@ -242,7 +243,8 @@ class Problem(eqx.Module):
         >>> memory.working > 4 * 200 * 2 * (20 + 30)  # the ring of every step is part of it
         True
         """
-        survey = admit_all(self.simulator, model, self.survey)
+        check_many(self.survey)
+        survey = self.simulator.admit(model, self.survey)
         plan = planned(self.simulator, type(model), model, Shots(survey), self.aperture, self.on)
         if plan.traced:
             raise ValueError("memory looks at its arguments' values: call it outside of jit, grad and vmap.")
@@ -261,7 +263,8 @@ class Problem(eqx.Module):
         Raises:
             ValueError: naming what is wrong, its value and the fix.
         """
-        survey = admit_all(self.simulator, model, self.survey)
+        check_many(self.survey)
+        survey = self.simulator.admit(model, self.survey)
         if self.observed is None:
             raise ValueError("observed is missing: give the recorded data, Problem(simulator, survey, observed).")
         check_observed(survey, self.observed, self.weights, *self._data_shape(model)[1::2])

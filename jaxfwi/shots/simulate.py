@@ -1,7 +1,6 @@
 """Modelling every shot of a survey."""
 
 import jax.numpy as jnp
-import numpy as np
 from jax import Array
 
 from jaxfwi._checks import check_kind
@@ -10,10 +9,11 @@ from jaxfwi.shots.aperture import Aperture
 from jaxfwi.shots.devices import On
 from jaxfwi.shots.plan import Shots, planned
 from jaxfwi.shots.programs import all_data, run_program
+from jaxfwi.simulation.door import check_many
 from jaxfwi.simulation.simulator import Simulator
 from jaxfwi.survey.survey import Survey
 
-__all__ = ["admit_all", "simulate"]
+__all__ = ["simulate"]
 
 
 def simulate(
@@ -52,7 +52,8 @@ def simulate(
     """
     check_kind("simulator", simulator, Simulator)
     check_kind("on", on, On)
-    survey = admit_all(simulator, model, survey)
+    check_many(survey)
+    survey = simulator.admit(model, survey)
     plan = planned(simulator, type(model), model, Shots(survey), aperture, on)
     mesh = plan.layout.mesh
     if mesh is not None and mesh.is_multi_process:
@@ -61,18 +62,6 @@ def simulate(
             "survey[jaxfwi.hosts.share(len(survey))]) without devices."
         )
     return run_program(all_data, plan.one_shot, plan, model, plan.shares(), _joined)[: len(survey)]
-
-
-def admit_all(simulator: Simulator, model: WaveEquation, survey: Survey) -> Survey:
-    """`Simulator.admit` for a survey of many shots."""
-    if isinstance(survey, Survey) and np.ndim(survey.source) == 2:
-        raise ValueError(
-            "survey has no shot axis: pass survey[i : i + 1] for one shot, or call simulator(model, survey[i])."
-        )
-    survey = simulator.admit(model, survey)
-    if not len(survey):
-        raise ValueError("survey has no shots.")
-    return survey
 
 
 def _joined(shares: list[Array]) -> Array:

@@ -17,7 +17,7 @@ from jaxfwi.grid.grid import Grid
 from jaxfwi.grid.surface import surface
 from jaxfwi.survey.survey import Survey
 
-__all__ = ["check_dispersion", "check_model", "check_survey"]
+__all__ = ["check_dispersion", "check_many", "check_model", "check_survey"]
 
 # where a warning points: at the first line outside of this package, and of Equinox, which calls a module's methods
 _PACKAGES = os.path.dirname(os.path.dirname(__file__)), os.path.dirname(equinox.__file__)
@@ -30,6 +30,8 @@ def check_model(model: WaveEquation, grid: Grid, space_order: int, free_surface:
     Values are looked at only where they are known: not under `jit`, `grad` or `vmap`.
     """
     name = type(model).__name__
+    if not isinstance(model, WaveEquation):
+        raise ValueError(f"model must be a wave equation with its parameters, as Acoustic(vp=...), got {name}.")
     leaves = jax.tree_util.tree_leaves_with_path(model)
     for path, leaf in leaves:
         parameter = jax.tree_util.keystr(path[:1]).strip(".")
@@ -76,6 +78,16 @@ def check_survey(survey: Survey, grid: Grid, sources: int) -> None:
         raise ValueError(
             f"survey wavelet has {survey.wavelet.shape[-1]} components but the simulator has {sources} source_fields."
         )
+
+
+def check_many(survey: Survey) -> None:
+    """Raise a ValueError for one shot where a survey of several is needed, or for no shots at all."""
+    if isinstance(survey, Survey) and np.ndim(survey.source) == 2:
+        raise ValueError(
+            "survey has no shot axis: pass survey[i : i + 1] for one shot, or call simulator(model, survey[i])."
+        )
+    if isinstance(survey, Survey) and not len(survey):
+        raise ValueError("survey has no shots.")
 
 
 def _check_on_grid(name: str, position: np.ndarray, grid: Grid) -> None:

@@ -105,7 +105,7 @@ class Simulator:
         Raises:
             ValueError: naming what is wrong, its value and the fix.
         """
-        self.check_model(model)
+        check_model(model, self.grid, self.space_order, self.free_surface)
         check_survey(survey, self.grid, len(self.fields(type(model))[0]))
         if is_concrete(survey.source, survey.receiver):
             survey = survey.on_nodes(self.grid)
@@ -115,11 +115,6 @@ class Simulator:
 
     def check_model(self, model: WaveEquation) -> None:
         """Raise a ValueError if a model does not fit the grid, has impossible values, or makes the scheme unstable."""
-        if not isinstance(model, WaveEquation):
-            raise ValueError(
-                f"model must be a wave equation with its parameters, as Acoustic(vp=...), got {type(model).__name__}."
-            )
-        self.fields(type(model))
         check_model(model, self.grid, self.space_order, self.free_surface)
 
     def fields(self, equation: type[WaveEquation]) -> tuple[tuple[str, ...], tuple[str, ...]]:
