@@ -46,12 +46,17 @@ html_css_files = ["site.css"]
 
 # Docstrings: of Google's form, with single backticks around names, which become links where they are known.
 default_role = "py:obj"
+napoleon_use_param = False  # keeps what is said of several arguments at once in one place
 autodoc_member_order = "bysource"
 autodoc_preserve_defaults = True
-autodoc_typehints = "none"  # the docstrings tell types in words
-python_maximum_signature_line_length = 110
-# Names in single backticks are often arguments, which are no targets; all other references must be found.
-nitpick_ignore_regex = [("py:obj", ".*")]
+autodoc_typehints = "signature"
+python_maximum_signature_line_length = 130
+# Names in single backticks are often arguments, which are no targets, and types of other packages are described
+# elsewhere; all other references must be found.
+nitpick_ignore_regex = [
+    ("py:obj", ".*"),
+    ("py:class", r"(collections|jax|jaxlib|matplotlib|numpy|optax|os|pathlib)\..*"),
+]
 
 # Pages with code are run, each in a kernel of its own. What they gave is kept until the page, the package or what it
 # needs changes.

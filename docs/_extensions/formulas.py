@@ -1,6 +1,6 @@
 """Formulas as MathML, made when the pages are built: a browser draws them without a script and without a network.
 
-Their letters come from STIX Two Math, a font for formulas under the Open Font Licence, as the package ziamath carries it.
+Their letters are those of STIX Two Math, a font under the Open Font Licence, as the package ziamath carries it.
 """
 
 import shutil

@@ -34,7 +34,9 @@ def notebook(page: str) -> str:
     book = jupytext.reads(page, fmt={"extension": ".md", "format_name": "myst"})
     text = [cell for cell in book.cells if cell.cell_type == "markdown"]
     for cell in text:
-        cell.source = LINK.sub(r"\1", ROLE.sub(lambda role: f"`jf{role[1]}`" if role[1][:1] == "." else f"`{role[1]}`", cell.source))
+        cell.source = LINK.sub(
+            r"\1", ROLE.sub(lambda role: f"`jf{role[1]}`" if role[1][:1] == "." else f"`{role[1]}`", cell.source)
+        )
     text[0].source = re.sub(r"^(# .*\n\n?)", rf"\1{FIRST}", text[0].source, count=1)
     for number, cell in enumerate(book.cells):
         cell["id"] = str(number)  # the same at each build

@@ -43,7 +43,9 @@ def turned(text: str, written_in: str, shown_in: str) -> str:
 
 def example() -> str:
     """The README's first example, as it stands there."""
-    found = re.search(r"^```python\n.*?^```", (ROOT / "README.md").read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+    found = re.search(
+        r"^```python\n.*?^```", (ROOT / "README.md").read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL
+    )
     assert found
     return found[0]
 
