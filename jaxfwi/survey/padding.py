@@ -4,6 +4,7 @@ Padded positions are those of the first source or receiver of their shot, so tha
 lie is not affected by padding.
 """
 
+from dataclasses import replace
 from typing import Any
 
 import jax.numpy as jnp
@@ -14,11 +15,12 @@ from jaxfwi._checks import in_metres, is_concrete
 
 __all__ = [
     "grouped_by_size",
-    "packed",
+    "masked_data",
     "padded_gathers",
     "padded_positions",
     "padded_wavelet",
     "unpadded_data",
+    "without_common_padding",
 ]
 
 
@@ -182,9 +184,29 @@ def grouped_by_size(counts: np.ndarray, waste: float) -> list[np.ndarray]:
     return [np.sort(group) for group in groups]
 
 
-def packed(real: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """For each shot the indices of its real receivers in order, followed by padding up to the size of the largest shot;
-    and which of these are real.
-    """
-    order = np.argsort(~real, axis=1, kind="stable")[:, : real.sum(axis=1).max()]
-    return order, np.take_along_axis(real, order, axis=1)
+def masked_data(data: Any, mask: Any) -> Any:
+    """Data with exact zeros in padded traces, which the mask of real receivers tells. `Survey.masked` documents it."""
+    if data.ndim != mask.ndim + 2 or (*data.shape[:-3], data.shape[-2]) != mask.shape:
+        raise ValueError(
+            f"data must be ({'shots, ' * (mask.ndim - 1)}time, receivers, components) to fit a receiver_mask of "
+            f"shape {mask.shape}, got shape {data.shape}."
+        )
+    xp = np if isinstance(data, np.ndarray) and is_concrete(mask) else jnp
+    return xp.where(xp.asarray(mask)[..., None, :, None], data, xp.zeros((), data.dtype))
+
+
+def without_common_padding(survey: Any, real: np.ndarray) -> Any:
+    """The same shots, padded only as far as the largest of them needs; `real` tells real receivers from padding."""
+    order = np.argsort(~real, axis=1, kind="stable")[:, : real.sum(axis=1).max()]  # real receivers first
+    mask = np.take_along_axis(real, order, axis=1)
+    sources = survey.source.shape[1]
+    if is_concrete(survey.wavelet):
+        audible = np.asarray(survey.wavelet).any(axis=(0, 1, *range(3, survey.wavelet.ndim)))
+        sources = max(np.flatnonzero(audible), default=0) + 1
+    return replace(
+        survey,
+        source=survey.source[:, :sources],
+        receiver=survey.receiver[np.arange(len(order))[:, None], order],
+        wavelet=survey.wavelet[:, :, :sources],
+        receiver_mask=None if mask.all() else mask,
+    )

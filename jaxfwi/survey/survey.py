@@ -12,15 +12,8 @@ from jax import Array
 
 from jaxfwi._checks import check_grid, is_concrete
 from jaxfwi.grid.grid import Grid
+from jaxfwi.survey import padding
 from jaxfwi.survey.checks import check_arrays, described, full_arrays
-from jaxfwi.survey.padding import (
-    grouped_by_size,
-    packed,
-    padded_gathers,
-    padded_positions,
-    padded_wavelet,
-    unpadded_data,
-)
 from jaxfwi.survey.positions import fixed_spread, lattice, towed_streamer
 
 __all__ = ["Survey"]
@@ -137,12 +130,12 @@ class Survey(eqx.Module):
         ...     [[20.0, 50.0], [20.0, 90.0]], [[[10.0, 40.0]], [[10.0, 0.0], [10.0, 80.0]]], np.zeros(100))
         Survey(2 shots: 1 source and 1 to 2 receivers each, 100 time samples)
         """
-        source, real_source, receiver, real = padded_positions(source, receiver)
+        source, real_source, receiver, real = padding.padded_positions(source, receiver)
         dtype = jnp.result_type(float)
         return cls(
             jnp.asarray(source, dtype),
             jnp.asarray(receiver, dtype),
-            padded_wavelet(wavelet, real_source),
+            padding.padded_wavelet(wavelet, real_source),
             receiver_mask=None if real.all() else jnp.asarray(real),
         )
 
@@ -267,16 +260,7 @@ class Survey(eqx.Module):
         >>> survey.masked(np.ones((2, 30, 2, 1)))[:, 0, :, 0].tolist()
         [[1.0, 0.0], [1.0, 1.0]]
         """
-        mask = self.receiver_mask
-        if mask is None:
-            return data
-        if data.ndim != self.receiver.ndim + 1 or (*data.shape[:-3], data.shape[-2]) != mask.shape:
-            raise ValueError(
-                f"data must be ({'shots, ' * (mask.ndim - 1)}time, receivers, components) to fit a receiver_mask of "
-                f"shape {mask.shape}, got shape {data.shape}."
-            )
-        xp = np if isinstance(data, np.ndarray) and is_concrete(mask) else jnp
-        return xp.where(xp.asarray(mask)[..., None, :, None], data, xp.zeros((), data.dtype))
+        return data if self.receiver_mask is None else padding.masked_data(data, self.receiver_mask)
 
     def unpad(self, data: Any) -> list[np.ndarray]:
         """Data without padding, for writing them: per shot ``(time, receivers of that shot, components)``.
@@ -292,7 +276,7 @@ class Survey(eqx.Module):
         >>> [gather.shape for gather in survey.unpad(np.zeros((2, 30, 2, 1)))]
         [(30, 1, 1), (30, 2, 1)]
         """
-        return unpadded_data(data, self._real_receivers())
+        return padding.unpadded_data(data, self._real_receivers())
 
     def pad(self, gathers: Sequence[Any]) -> np.ndarray:
         """Data as simulations return and misfits take them, with zeros for padding: the inverse of `unpad`.
@@ -311,7 +295,7 @@ class Survey(eqx.Module):
         >>> survey.pad([np.ones((30, 1, 1)), np.ones((30, 2, 1))])[:, 0, :, 0].tolist()
         [[1.0, 0.0], [1.0, 1.0]]
         """
-        return padded_gathers(gathers, self._real_receivers())
+        return padding.padded_gathers(gathers, self._real_receivers())
 
     def buckets(self, waste: float = 0.25) -> list[tuple[np.ndarray, "Survey"]]:
         """The shots in groups with similar numbers of receivers, each padded only to its own largest shot.
@@ -346,10 +330,11 @@ class Survey(eqx.Module):
         [1 2] Survey(2 shots: 1 source and 20 receivers each, 150 time samples)
         [0] Survey(1 shot: 1 source and 4 receivers each, 150 time samples)
         """
-        groups = grouped_by_size(self._real_receivers().sum(axis=1), waste)
+        groups = padding.grouped_by_size(self._real_receivers().sum(axis=1), waste)
         # By numpy where there are values: jax would compile the indexing of each group anew.
         survey = jax.tree.map(np.asarray, self) if is_concrete(*jax.tree.leaves(self)) else self
-        return [(group, jax.tree.map(jnp.asarray, survey[group]._without_common_padding())) for group in groups]
+        cut = [padding.without_common_padding(survey[group], survey[group]._real_receivers()) for group in groups]
+        return [(group, jax.tree.map(jnp.asarray, bucket)) for group, bucket in zip(groups, cut, strict=True)]
 
     def _real_receivers(self) -> np.ndarray:
         """Which receivers are real, ``(shots, receivers)``."""
@@ -357,18 +342,3 @@ class Survey(eqx.Module):
             raise ValueError("survey has no shot axis: pass survey[i : i + 1] for one shot.")
         shape = self.receiver.shape[:2]
         return np.full(shape, True) if self.receiver_mask is None else np.asarray(self.receiver_mask)
-
-    def _without_common_padding(self) -> "Survey":
-        """The same shots, padded only as far as the largest of them needs."""
-        order, mask = packed(self._real_receivers())
-        sources = self.source.shape[1]
-        if is_concrete(self.wavelet):
-            audible = np.asarray(self.wavelet).any(axis=(0, 1, *range(3, self.wavelet.ndim)))
-            sources = max(np.flatnonzero(audible), default=0) + 1
-        return dataclasses.replace(
-            self,
-            source=self.source[:, :sources],
-            receiver=self.receiver[np.arange(len(order))[:, None], order],
-            wavelet=self.wavelet[:, :, :sources],
-            receiver_mask=None if mask.all() else mask,
-        )
