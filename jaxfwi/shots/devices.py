@@ -15,6 +15,8 @@ from jaxfwi.grid.frame import Frame
 
 __all__ = ["On", "chosen_devices", "mesh_of", "split_of", "usable_cores"]
 
+Devices = Sequence[jax.Device]
+
 
 @dataclass(frozen=True)
 class On:
@@ -40,7 +42,7 @@ class On:
     On(devices=1, batch=4, domains=1)
     """
 
-    devices: int | Sequence[jax.Device] | None = None
+    devices: int | Devices | None = None
     batch: int | None = None
     domains: int | Sequence[int] = 1
 
@@ -62,7 +64,7 @@ class On:
             object.__setattr__(self, "domains", as_integer("domains", domains, 1))
 
 
-def chosen_devices(devices: Any, model: Any, traced: bool) -> tuple[jax.Device, ...] | None:
+def chosen_devices(devices: Any, model: Any, traced: bool) -> Devices | None:
     """The devices to share the shots among; None for the only one there is, or for the user's own program."""
     if traced and devices is None:
         return None
@@ -83,7 +85,7 @@ def chosen_devices(devices: Any, model: Any, traced: bool) -> tuple[jax.Device, 
     return devices
 
 
-def _default_devices(model: Any) -> tuple[jax.Device, ...]:
+def _default_devices(model: Any) -> Devices:
     """The device that the user has chosen by jax's default or by where the model lies, or all of this process."""
     local = jax.local_devices()
     wanted = jax.config.jax_default_device  # pyright: ignore[reportAttributeAccessIssue]
@@ -93,7 +95,7 @@ def _default_devices(model: Any) -> tuple[jax.Device, ...]:
     return tuple(there) if len(there) == 1 else tuple(local)
 
 
-def mesh_of(devices: Sequence[jax.Device], split: Split | None) -> Mesh:
+def mesh_of(devices: Devices, split: Split | None) -> Mesh:
     """The devices in rows: a row computes a shot."""
     blocks, names = (1, ()) if split is None else (split.parts, (split.name,))
     if len(devices) % blocks:
@@ -126,7 +128,7 @@ def split_of(frame: Frame, domains: int | Sequence[int], name: str = "domains") 
     Split(axis=1, parts=4, name='domains')
     """
     ndim = frame.grid.ndim
-    blocks = list(domains) if isinstance(domains, tuple | list) else [1] * (ndim - 1) + [domains]
+    blocks: list[int] = [1] * (ndim - 1) + [domains] if isinstance(domains, int) else list(domains)
     if len(blocks) != ndim:
         raise ValueError(f"domains must be a number, or one for each of the grid's {ndim} axes, got {domains}.")
     cut = [axis for axis, n in enumerate(blocks) if n > 1]

@@ -139,7 +139,11 @@ class Plan:
         if self.traced or self.layout.mesh is None:
             return _as_array(rows(slice(None)))
         by_shots = NamedSharding(self.layout.mesh, PartitionSpec("shots"))
-        return jax.make_array_from_callback(shape, by_shots, lambda index: _as_array(rows(index[0])))
+
+        def on_device(index: Any) -> jax.Array:
+            return _as_array(rows(index[0]))
+
+        return jax.make_array_from_callback(shape, by_shots, on_device)
 
 
 def planned(
