@@ -13,14 +13,17 @@ from typing import Any
 __all__ = ["faults", "public", "setup"]
 
 
-def public(module: ModuleType) -> Iterator[tuple[str, Any]]:
-    """Every public name of a package with dots, and what it names; the package itself first."""
+def public(module: ModuleType, seen: tuple[Any, ...] = ()) -> Iterator[tuple[str, Any]]:
+    """Every public name of a package with dots, and its value; the package itself first. A value that modules export
+    again is left out there: the pages describe it once.
+    """
     yield module.__name__, module
-    for name in getattr(module, "__all__", None) or _made_in(module):
-        value = getattr(module, name)
+    values = {name: getattr(module, name) for name in getattr(module, "__all__", None) or _made_in(module)}
+    own = tuple(value for value in values.values() if not inspect.ismodule(value))
+    for name, value in values.items():
         if inspect.ismodule(value):
-            yield from public(value)
-        else:
+            yield from public(value, seen + own)
+        elif not any(value is other for other in seen):
             yield f"{module.__name__}.{name}", value
 
 

@@ -6,6 +6,7 @@ of the page itself, or of the page that is its argument.
 
 import dataclasses
 import importlib
+import inspect
 import re
 from pathlib import Path
 from typing import Any
@@ -59,7 +60,8 @@ class Names(Autosummary):
 def _is_listed(name: str) -> bool:
     """No modules, whose functions stand beside them, and no constants, which have no docstring of their own."""
     module, _, attribute = name.rpartition(".")
-    return bool(module) and callable(getattr(importlib.import_module(module), attribute, None))
+    value = getattr(importlib.import_module(module), attribute, None) if module else None
+    return inspect.isclass(value) or inspect.isroutine(value)
 
 
 def _link(app: Any, what: str, name: str, value: Any, options: Any, lines: list[str]) -> None:

@@ -18,7 +18,7 @@ __all__ = ["Field", "Ring", "Source", "State", "SubStep", "WaveEquation"]
 class State(NamedTuple):
     """The state of a simulation at one time.
 
-    Attributes:
+    Args:
         waves: wavefields by name, arrays of the padded grid's shape.
         layer: memory variables of the absorbing layer, by names of the equation's choice.
     """
@@ -47,7 +47,7 @@ class Field:
 class Ring(NamedTuple):
     """Cells of a wavefield just outside the model, which are recorded for the step backwards.
 
-    Attributes:
+    Args:
         name: of the wavefield.
         axis: along which the cells lie next to the model.
         near, far: how many, on either side.
@@ -104,12 +104,19 @@ class WaveEquation(eqx.Module):
 
     An equation writes its time step, as one sub-step or several, and if it loses no energy the same backwards. It
     writes no adjoint: the engine differentiates the sub-steps.
+
+    Beside its parameters and the methods below it may set these attributes of the class:
+
+    - ``default_fields``: names that are driven and recorded unless the user says otherwise; required.
+    - ``staggered``: whether its stencils are the staggered ones, for stability and dispersion.
+    - ``time_levels``: how many arrays of a field a step rotates, as u becomes u_before; 1 if it rotates none.
+    - ``subtracted``: arrays of the state that a step only subtracts. Naming them makes gradients faster.
     """
 
-    default_fields: ClassVar[tuple[str, ...]]  # driven and recorded unless the user says otherwise
-    staggered: ClassVar[bool] = False  # whether its stencils are the staggered ones
-    time_levels: ClassVar[int] = 1  # arrays of a field that a step rotates, as u becomes u_before
-    subtracted: ClassVar[tuple[str, ...]] = ()  # fields that a step only subtracts: naming them makes gradients faster
+    default_fields: ClassVar[tuple[str, ...]]
+    staggered: ClassVar[bool] = False
+    time_levels: ClassVar[int] = 1
+    subtracted: ClassVar[tuple[str, ...]] = ()
 
     def __repr__(self) -> str:
         present = (f.name for f in dataclasses.fields(self) if hasattr(self, f.name))
@@ -131,10 +138,10 @@ class WaveEquation(eqx.Module):
         return {name: {name: 1.0} for name in cls.fields(ndim)}
 
     def coefficients(self, dt: float, free_surface: bool) -> dict[str, Array]:
-        """Arrays that the sub-steps multiply by, computed once a shot from parameters on the padded grid.
+        """The arrays by which sub-steps multiply, computed once a shot from parameters on the padded grid.
 
-        They have the parameters' shape, without a margin. The engine adds a margin of zeros, which keeps the fields
-        zero there: sub-steps multiply derivatives by coefficients, and never divide by one.
+        They have the parameters' shape. The engine adds a margin of zeros, which keeps the fields zero there: sub-steps
+        multiply derivatives by coefficients, and never divide by one.
         """
         raise NotImplementedError
 

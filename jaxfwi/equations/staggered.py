@@ -37,7 +37,7 @@ __all__ = [
 class Term(NamedTuple):
     """A coefficient, with a sign, times a sum of derivatives.
 
-    Attributes:
+    Args:
         coefficient: its name.
         derivatives: a field's name and an axis for each.
         sign: 1 or -1.
@@ -57,10 +57,13 @@ class Staggered(WaveEquation):
     A time step has two sub-steps. In the state of step n, the fields that the first one moves lie half a step before
     ``n dt``, the others at ``n dt``: leapfrog (Madariaga 1976; Virieux 1986, Geophysics 51, 889-901). First derivatives
     are damped by the C-PML of Komatitsch & Martin (2007, Geophysics 72, SM155-SM167).
+
+    Beside the attributes of any equation it may set ``isotropic_loss``: in the layer waves lose in all directions this
+    fraction of their loss across it.
     """
 
     staggered: ClassVar[bool] = True
-    isotropic_loss: ClassVar[float] = 0.0  # in the layer, for waves along it too, as a fraction of the loss across it
+    isotropic_loss: ClassVar[float] = 0.0
 
     @classmethod
     def tables(cls, ndim: int) -> tuple[Table, Table]:

@@ -126,8 +126,8 @@ def _time_loop(propagation: Propagation, step: Callable, start: Any, xs: Any, re
     """
 
     def unfused_step(carry, x):
-        # else XLA fuses the steps, and computes one step's fields again at each stencil point of the next; one barrier a
-        # leaf, so that unused leaves are still left out
+        # else XLA fuses the steps, and computes one step's fields again at each stencil point of the next. A barrier on
+        # each leaf, so that unused ones are still left out.
         return step(jax.tree.map(lax.optimization_barrier, carry), x)
 
     levels = propagation.equation.time_levels

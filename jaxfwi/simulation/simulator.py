@@ -132,7 +132,7 @@ class Simulator:
 
     @property
     def frame(self) -> Frame:
-        """The padded grid: the model with the absorbing layer around it."""
+        """The padded grid, which is the model with the absorbing layer around it."""
         return Frame(self.grid, self.space_order, self.absorber, self.free_surface)
 
     def one_shot(self, equation: type[WaveEquation], split: Split | None = None) -> OneShot:
