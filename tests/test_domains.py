@@ -79,8 +79,8 @@ class Setting(NamedTuple):
     split: Split
 
     def mesh(self, rows=1):
-        devices = np.array(jax.devices()[: rows * self.split.parts])
-        return Mesh(devices.reshape(rows, self.split.parts), ("shots", "domains"))
+        devices = np.array(jax.devices()[: rows * self.split.blocks])
+        return Mesh(devices.reshape(rows, self.split.blocks), ("shots", "domains"))
 
 
 def setting(case):

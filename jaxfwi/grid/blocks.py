@@ -23,7 +23,7 @@ class Split:
     """
 
     axis: int
-    parts: int
+    blocks: int
     name: str
 
     @property
@@ -50,7 +50,7 @@ def in_outermost(split: Split | None, far: bool, x: Array, elsewhere: Array | fl
     """`x` in the first block (or the last, if `far`), and `elsewhere` in all others. Without a split, `x`."""
     if split is None:
         return x
-    return jnp.where(split.index == (split.parts - 1 if far else 0), x, elsewhere)
+    return jnp.where(split.index == (split.blocks - 1 if far else 0), x, elsewhere)
 
 
 def with_neighbours(u: Array, margin: int, split: Split | None) -> Array:
@@ -61,7 +61,7 @@ def with_neighbours(u: Array, margin: int, split: Split | None) -> Array:
     if split is None:
         return u
     axis, n = split.axis, u.shape[split.axis]
-    upwards = [(i, i + 1) for i in range(split.parts - 1)]  # a device that nobody sends to gets zeros
+    upwards = [(i, i + 1) for i in range(split.blocks - 1)]  # a device that nobody sends to gets zeros
     near = lax.ppermute(lax.slice_in_dim(u, n - 2 * margin, n - margin, axis=axis), split.name, upwards)
     downwards = [(j, i) for i, j in upwards]
     far = lax.ppermute(lax.slice_in_dim(u, margin, 2 * margin, axis=axis), split.name, downwards)

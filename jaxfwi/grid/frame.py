@@ -135,8 +135,8 @@ class Frame:
         least, and the spare ones of the last block.
         """
         cells = self.cells[split.axis]
-        length = -(-cells // split.parts)
-        spare = split.parts * length - cells
+        length = -(-cells // split.blocks)
+        spare = split.blocks * length - cells
         return length, max(sum(self.pads[split.axis]) + spare + 1, self.reach), spare
 
     def block(self, split: Split) -> "Frame":

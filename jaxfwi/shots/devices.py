@@ -97,7 +97,7 @@ def _default_devices(model: Any) -> Devices:
 
 def mesh_of(devices: Devices, split: Split | None) -> Mesh:
     """The devices in rows: a row computes a shot."""
-    blocks, names = (1, ()) if split is None else (split.parts, (split.name,))
+    blocks, names = (1, ()) if split is None else (split.blocks, (split.name,))
     if len(devices) % blocks:
         raise ValueError(
             f"devices are {len(devices)}, which is no multiple of the {blocks} domains that a shot is cut into: pass "
@@ -125,7 +125,7 @@ def split_of(frame: Frame, domains: int | Sequence[int], name: str = "domains") 
 
     >>> import jaxfwi as jf
     >>> split_of(jf.Simulator(jf.Grid((60, 400), 10.0, 1e-3, 100)).frame, 4)
-    Split(axis=1, parts=4, name='domains')
+    Split(axis=1, blocks=4, name='domains')
     """
     ndim = frame.grid.ndim
     blocks: list[int] = [1] * (ndim - 1) + [domains] if isinstance(domains, int) else list(domains)
@@ -146,9 +146,9 @@ def split_of(frame: Frame, domains: int | Sequence[int], name: str = "domains") 
         length, needed, _ = frame.room(Split(axis, n, name))
         return length >= needed
 
-    if not fits(split.parts):
+    if not fits(split.blocks):
         length, needed, _ = frame.room(split)
-        most = next((n for n in range(split.parts - 1, 1, -1) if fits(n)), 1)
+        most = next((n for n in range(split.blocks - 1, 1, -1) if fits(n)), 1)
         raise ValueError(
             f"domains = {domains} leaves blocks of {length} cells along axis {axis}, of {frame.cells[axis]} with the "
             f"absorbing layers; each needs {needed}, for the layers of both sides and the stencil's reach. At most "
