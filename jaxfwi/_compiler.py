@@ -37,7 +37,8 @@ def compiler_options(device: Any = None) -> dict[str, Any]:
 
     >>> import jax, jax.numpy as jnp, jaxfwi as jf
     >>> grid = jf.Grid(shape=(20, 30), spacing=10.0, dt=1e-3, nt=200)
-    >>> shot = jf.Survey.from_arrays([[50.0, 150.0]], [[50.0, 250.0]], jf.ricker(grid, frequency=15.0))[0]
+    >>> wavelet = jf.ricker(grid, frequency=15.0)
+    >>> shot = jf.Survey.from_arrays([[50.0, 150.0]], [[50.0, 250.0]], wavelet)[0]
     >>> energy = lambda model: jnp.sum(jf.Simulator(grid)(model, shot) ** 2)
     >>> gradient = jax.jit(jax.grad(energy), compiler_options=jf.compiler_options())
     >>> gradient(jf.Acoustic(vp=jnp.full(grid.shape, 1500.0))).vp.shape

@@ -25,7 +25,8 @@ def gaussians(length: float | Sequence[float], grid: Grid) -> list[tuple[int, np
         length: standard deviation in metres, one number or one per axis; 0 leaves an axis alone.
         grid: gives the spacing.
 
-    >>> [(axis, weights.round(2).tolist()) for axis, weights in gaussians((20.0, 0.0), Grid((2, 2), 20.0, 1e-3, 10))]
+    >>> found = gaussians((20.0, 0.0), Grid((2, 2), 20.0, 1e-3, 10))
+    >>> [(axis, weights.round(2).tolist()) for axis, weights in found]
     [(0, [[1.0, 0.61], [0.61, 1.0]])]
     """
     lengths = np.asarray(length, float)

@@ -132,7 +132,8 @@ def transport(predicted: Array, observed: Array) -> Array:
     Args:
         predicted, observed: not negative; their sums may be any positive numbers.
 
-    >>> transport(jnp.array([1.0, 2.0, 0.0, 0.0]), jnp.array([0.0, 0.0, 3.0, 6.0])).round(4).item()
+    >>> ours, theirs = jnp.array([1.0, 2.0, 0.0, 0.0]), jnp.array([0.0, 0.0, 3.0, 6.0])
+    >>> transport(ours, theirs).round(4).item()
     4.0
     """
     n = predicted.shape[-1]

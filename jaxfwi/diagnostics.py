@@ -38,7 +38,8 @@ def time_shifts(predicted: Any, observed: Any, grid: Grid) -> tuple[np.ndarray, 
     >>> grid = jf.Grid(shape=100, spacing=10.0, dt=0.01, nt=50)
     >>> observed = np.zeros((1, 50, 1, 1))
     >>> observed[0, 20:23, 0, 0] = 1.0, 2.0, 1.0
-    >>> lags, correlations = jf.diagnostics.time_shifts(np.roll(observed, 3, axis=1), observed, grid)
+    >>> predicted = np.roll(observed, 3, axis=1)
+    >>> lags, correlations = jf.diagnostics.time_shifts(predicted, observed, grid)
     >>> lags.round(4).tolist(), correlations.round(4).tolist()
     ([[[0.03]]], [[[1.0]]])
     """
@@ -79,7 +80,8 @@ def cycle_skipping(predicted: Any, observed: Any, grid: Grid, *, least: float = 
     >>> import numpy as np, jaxfwi as jf
     >>> grid = jf.Grid(shape=100, spacing=10.0, dt=0.01, nt=100)
     >>> observed = np.zeros((1, 100, 2, 1))
-    >>> observed[0, 40:44, :, 0] = np.array([0.0, 1.0, 0.0, -1.0])[:, None]  # a period of some 4 samples
+    >>> period = np.array([0.0, 1.0, 0.0, -1.0])  # some 4 samples
+    >>> observed[0, 40:44, :, 0] = period[:, None]
     >>> predicted = observed.copy()
     >>> predicted[0, :, 1] = np.roll(observed[0, :, 1], 3, axis=0)
     >>> skipped, fraction = jf.diagnostics.cycle_skipping(predicted, observed, grid)
@@ -125,7 +127,8 @@ def misfit_by_offset(
             invalid bins.
 
     >>> import numpy as np, jaxfwi as jf
-    >>> survey = jf.Survey.from_arrays([[0.0, 0.0]], [[0.0, 30.0], [0.0, 50.0], [0.0, 130.0]], np.zeros(4))
+    >>> receiver = [[0.0, 30.0], [0.0, 50.0], [0.0, 130.0]]
+    >>> survey = jf.Survey.from_arrays([[0.0, 0.0]], receiver, np.zeros(4))
     >>> observed = np.ones((1, 4, 3, 1))
     >>> edges, misfit, count = jf.diagnostics.misfit_by_offset(
     ...     0.5 * observed, observed, survey, [0.0, 100.0, 200.0, 300.0])

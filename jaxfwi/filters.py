@@ -214,7 +214,8 @@ class Butterworth(ZeroPhase):
 
         >>> import jaxfwi as jf
         >>> grid = jf.Grid(shape=100, spacing=10.0, dt=4e-3, nt=500)
-        >>> Butterworth(low=5.0, high=20.0).response([0.0, 5.0, 10.0, 20.0], grid).round(6).tolist()
+        >>> band = Butterworth(low=5.0, high=20.0)
+        >>> band.response([0.0, 5.0, 10.0, 20.0], grid).round(6).tolist()
         [0.0, 0.5, 1.0, 0.5]
         """
         warped = np.tan(np.pi * np.asarray(frequency, float) * grid.dt)

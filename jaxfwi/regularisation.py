@@ -58,7 +58,8 @@ class Sum(Regulariser):
 
     >>> import jax.numpy as jnp, jaxfwi as jf
     >>> grid = jf.Grid(shape=100, spacing=10.0, dt=1e-3, nt=100)
-    >>> total = sum([jf.regularisation.Tikhonov(grid), jf.regularisation.TotalVariation(grid)])
+    >>> smooth, blocky = jf.regularisation.Tikhonov, jf.regularisation.TotalVariation
+    >>> total = sum([smooth(grid), blocky(grid)])
     >>> len(total.terms), float(total(jf.Acoustic(vp=jnp.full(100, 1500.0))))
     (2, 0.0)
     """
@@ -88,7 +89,8 @@ class Tikhonov(Regulariser):
 
     >>> import jax.numpy as jnp, jaxfwi as jf
     >>> grid = jf.Grid(shape=101, spacing=10.0, dt=1e-3, nt=100)
-    >>> ramp = jf.Acoustic(vp=1500.0 + 0.5 * 10.0 * jnp.arange(101.0))  # 0.5 m/s a metre, over a kilometre
+    >>> depth = 10.0 * jnp.arange(101.0)  # a kilometre
+    >>> ramp = jf.Acoustic(vp=1500.0 + 0.5 * depth)  # 0.5 m/s a metre
     >>> float(jf.regularisation.Tikhonov(grid)(ramp))  # half of 0.25 / s^2 times 1000 m
     125.0
     """
@@ -129,7 +131,8 @@ class TotalVariation(Regulariser):
     >>> import jax.numpy as jnp, jaxfwi as jf
     >>> grid = jf.Grid(shape=100, spacing=10.0, dt=1e-3, nt=100)
     >>> step = jf.Acoustic(vp=jnp.where(jnp.arange(100) < 40, 1500.0, 2000.0))
-    >>> round(float(jf.regularisation.TotalVariation(grid, epsilon=1e-6)(step)), 2)  # 500 m/s, in a column
+    >>> variation = jf.regularisation.TotalVariation(grid, epsilon=1e-6)
+    >>> round(float(variation(step)), 2)  # 500 m/s, in a column
     500.0
     """
 

@@ -49,7 +49,8 @@ class Elastic(Staggered):
         rho: density in kg/m3, of the same shape.
 
     >>> import jax.numpy as jnp
-    >>> rock = Elastic(vp=jnp.full((10, 20), 3000.0), vs=jnp.full((10, 20), 1700.0), rho=jnp.full((10, 20), 2200.0))
+    >>> vp, vs, rho = (jnp.full((10, 20), x) for x in (3000.0, 1700.0, 2200.0))
+    >>> rock = Elastic(vp=vp, vs=vs, rho=rho)
     >>> lam, mu = rock.lame()
     >>> float(Elastic.from_lame(lam, mu, rock.rho).vs[0, 0])
     1700.0

@@ -37,7 +37,8 @@ class VariableDensityAcoustic(Staggered):
         rho: density in kg/m3, of the same shape.
 
     >>> import jax.numpy as jnp
-    >>> VariableDensityAcoustic(vp=jnp.full((10, 20), 1500.0), rho=jnp.full((10, 20), 1000.0)).rho.shape
+    >>> vp, rho = jnp.full((10, 20), 1500.0), jnp.full((10, 20), 1000.0)
+    >>> VariableDensityAcoustic(vp=vp, rho=rho).rho.shape
     (10, 20)
     """
 

@@ -85,10 +85,13 @@ def invert(
 
     >>> import jax.numpy as jnp, optax, jaxfwi as jf
     >>> grid = jf.Grid(shape=(20, 20), spacing=10.0, dt=1e-3, nt=200)
-    >>> survey = jf.Survey.from_arrays([[50.0, 50.0]], [[50.0, 150.0]], jf.ricker(grid, frequency=15.0))
+    >>> wavelet = jf.ricker(grid, frequency=15.0)
+    >>> survey = jf.Survey.from_arrays([[50.0, 50.0]], [[50.0, 150.0]], wavelet)
     >>> simulator, vp = jf.Simulator(grid), jnp.full(grid.shape, 1500.0)
-    >>> problem = jf.Problem(simulator, survey, jf.simulate(simulator, jf.Acoustic(vp=vp + 50.0), survey))
-    >>> states = jf.invert(problem, jf.Acoustic(vp=vp), optimizer=optax.adam(10.0), iterations=2)
+    >>> observed = jf.simulate(simulator, jf.Acoustic(vp=vp + 50.0), survey)
+    >>> problem = jf.Problem(simulator, survey, observed)
+    >>> start, adam = jf.Acoustic(vp=vp), optax.adam(10.0)
+    >>> states = jf.invert(problem, start, optimizer=adam, iterations=2)
     >>> [state.iteration for state in states]
     [1, 2]
     """

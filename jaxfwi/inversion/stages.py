@@ -45,7 +45,8 @@ class Stage:
         name: for messages; by default "stage 1" and so on.
 
     >>> import optax, jaxfwi as jf
-    >>> jf.Stage(20, optax.adam(20.0), filter=jf.filters.Butterworth(high=3.0), name="3 Hz").iterations
+    >>> low = jf.filters.Butterworth(high=3.0)
+    >>> jf.Stage(20, optax.adam(20.0), filter=low, name="3 Hz").iterations
     20
     """
 

@@ -40,14 +40,17 @@ class AsVector:
 
     >>> import jax.numpy as jnp, scipy.optimize, jaxfwi as jf
     >>> grid = jf.Grid(shape=(20, 20), spacing=10.0, dt=1e-3, nt=200)
-    >>> survey = jf.Survey.from_arrays([[50.0, 50.0]], [[50.0, 150.0]], jf.ricker(grid, frequency=15.0))
+    >>> wavelet = jf.ricker(grid, frequency=15.0)
+    >>> survey = jf.Survey.from_arrays([[50.0, 50.0]], [[50.0, 150.0]], wavelet)
     >>> simulator, vp = jf.Simulator(grid), jnp.full(grid.shape, 1500.0)
     >>> observed = jf.simulate(simulator, jf.Acoustic(vp=vp + 50.0), survey)
     >>> problem = jf.Problem(simulator, survey, observed)
     >>> objective = jf.AsVector(
-    ...     problem, jf.Acoustic(vp=vp), bounds=(jf.Acoustic(vp=1400.0), jf.Acoustic(vp=1700.0)))
+    ...     problem, jf.Acoustic(vp=vp),
+    ...     bounds=(jf.Acoustic(vp=1400.0), jf.Acoustic(vp=1700.0)))
     >>> found = scipy.optimize.minimize(
-    ...     objective, objective.start, jac=True, method="L-BFGS-B", bounds=list(zip(*objective.bounds)),
+    ...     objective, objective.start, jac=True, method="L-BFGS-B",
+    ...     bounds=list(zip(*objective.bounds)),
     ...     options={"maxiter": 3})
     >>> bool(found.fun < 1.0), objective.unknowns(found.x).vp.shape
     (True, (20, 20))

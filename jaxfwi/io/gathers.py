@@ -46,7 +46,8 @@ class Gathers:
         name: where the data are, for messages.
 
     >>> import numpy as np, jaxfwi as jf
-    >>> data = jf.io.gathers.Gathers((3, 50, 8, 1), float, lambda shot: np.full((50, 8, 1), shot), "memory")
+    >>> data = jf.io.gathers.Gathers(
+    ...     (3, 50, 8, 1), float, lambda shot: np.full((50, 8, 1), shot), "memory")
     >>> data, data[1:, 0, 0].tolist()
     (Gathers(3 x 50 x 8 x 1 float64 in memory), [[1.0], [2.0]])
     """
@@ -114,7 +115,8 @@ def write(path: str | os.PathLike, data: Iterable[Any], survey: Survey | None = 
 
     >>> import tempfile, numpy as np, jaxfwi as jf
     >>> with tempfile.TemporaryDirectory() as folder:
-    ...     jf.io.gathers.write(f"{folder}/line.npz", (np.full((50, 3, 1), shot) for shot in range(4)))
+    ...     shots = (np.full((50, 3, 1), shot) for shot in range(4))
+    ...     jf.io.gathers.write(f"{folder}/line.npz", shots)
     ...     data = jf.io.gathers.read(f"{folder}/line.npz")
     ...     data.shape, data[2, 0, 0]
     ((4, 50, 3, 1), array([2]))

@@ -31,7 +31,8 @@ def read(path: str | os.PathLike, grid: Grid | None = None, *, least: float | No
     >>> import tempfile, numpy as np, jaxfwi as jf
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     jf.io.models.write(f"{folder}/vp.npy", np.full((20, 30), 1500.0, np.float32))
-    ...     vp = jf.io.models.read(f"{folder}/vp.npy", jf.Grid((20, 30), 10.0, 1e-3, 100), least=0.0)
+    ...     grid = jf.Grid((20, 30), 10.0, 1e-3, 100)
+    ...     vp = jf.io.models.read(f"{folder}/vp.npy", grid, least=0.0)
     >>> vp.shape, vp.dtype
     ((20, 30), dtype('float32'))
     """

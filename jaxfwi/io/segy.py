@@ -96,7 +96,8 @@ def read(
     >>> import tempfile, numpy as np, jaxfwi as jf
     >>> grid = jf.Grid(shape=(100, 300), spacing=10.0, dt=2e-3, nt=500)
     >>> survey = jf.Survey.fixed_spread(
-    ...     source_x=[100.0, 200.0], source_z=5.0, receiver_x=np.arange(0, 300, 12.5), receiver_z=8.0,
+    ...     source_x=[100.0, 200.0], source_z=5.0,
+    ...     receiver_x=np.arange(0, 300, 12.5), receiver_z=8.0,
     ...     wavelet=np.zeros(500))
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     jf.io.segy.write(f"{folder}/line.sgy", survey, np.ones((2, 500, 24, 1)), grid)
@@ -162,7 +163,8 @@ def write(
 
     >>> import tempfile, numpy as np, jaxfwi as jf
     >>> grid = jf.Grid(shape=(50, 100), spacing=10.0, dt=1e-3, nt=100)
-    >>> survey = jf.Survey.from_arrays([[5.0, 50.0]], [[8.0, 0.0], [8.0, 30.0]], np.zeros(100))
+    >>> receiver = [[8.0, 0.0], [8.0, 30.0]]
+    >>> survey = jf.Survey.from_arrays([[5.0, 50.0]], receiver, np.zeros(100))
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     jf.io.segy.write(f"{folder}/shot.sgy", survey, np.ones((1, 100, 2, 1)), grid)
     """

@@ -161,13 +161,15 @@ def read(configuration: str | os.PathLike, root: str | os.PathLike | None = None
     >>> import pickle, tempfile, numpy as np, jaxfwi as jf
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     np.save(f"{folder}/vp.npy", np.full((30, 40), 1500.0, np.float32))
-    ...     for name, indices in {"sources": [[20, 1]], "receivers": [[[0, 10, 20], [2, 2, 2]]]}.items():
+    ...     positions = {"sources": [[20, 1]], "receivers": [[[0, 10, 20], [2, 2, 2]]]}
+    ...     for name, indices in positions.items():
     ...         with open(f"{folder}/{name}.pkl", "wb") as file:
     ...             pickle.dump(indices, file)
     ...     with open(f"{folder}/forward.yml", "w") as file:
     ...         _ = file.write('''
     ... equation: acoustic
-    ... geom: {dt: 0.001, nt: 500, h: 10.0, fm: 10.0, wavelet_delay: 150, Nshots: 99, multiple: false, pml: {N: 50},
+    ... geom: {dt: 0.001, nt: 500, h: 10.0, fm: 10.0, wavelet_delay: 150, Nshots: 99,
+    ...        multiple: false, pml: {N: 50},
     ...        truePath: {vp: vp.npy}, sources: sources.pkl, receivers: receivers.pkl}
     ... ''')
     ...     project = jf.io.seistorch.read(f"{folder}/forward.yml")

@@ -22,7 +22,8 @@ class WeightedSum:
         ValueError: for anything else, or weights that are not positive.
 
     >>> import jax.numpy as jnp, jaxfwi as jf
-    >>> misfit = jf.misfits.WeightedSum([(2.0, jf.misfits.l2), (0.5, jf.misfits.Huber(threshold=1.0))])
+    >>> huber = jf.misfits.Huber(threshold=1.0)
+    >>> misfit = jf.misfits.WeightedSum([(2.0, jf.misfits.l2), (0.5, huber)])
     >>> misfit(jnp.array([3.0]), jnp.array([0.0])).item()
     10.25
     """

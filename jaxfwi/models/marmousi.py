@@ -49,8 +49,8 @@ def marmousi_like(grid: Grid, seed: int = 0, water_depth: float | None = None) -
             negative or more than half of the section's depth.
 
     >>> import jaxfwi as jf
-    >>> coarse = jf.models.marmousi_like(jf.Grid(shape=(75, 200), spacing=40.0, dt=1e-3, nt=100))
-    >>> fine = jf.models.marmousi_like(jf.Grid(shape=(150, 400), spacing=20.0, dt=1e-3, nt=100))
+    >>> coarse = jf.models.marmousi_like(jf.Grid((75, 200), 40.0, dt=1e-3, nt=100))
+    >>> fine = jf.models.marmousi_like(jf.Grid((150, 400), 20.0, dt=1e-3, nt=100))
     >>> bool((fine[::2, ::2] == coarse).all())
     True
     """

@@ -99,8 +99,10 @@ def linear_in_depth(
             positive.
 
     >>> import jaxfwi as jf
-    >>> vp = jf.models.two_layers(jf.Grid(5, 10.0, 1e-3, 100), depth=10.0, upper=1500.0, lower=2500.0)
-    >>> jf.models.linear_in_depth(vp, mask=~jf.models.water_mask(vp), top=1600.0, bottom=2200.0)
+    >>> grid = jf.Grid(5, 10.0, 1e-3, 100)
+    >>> vp = jf.models.two_layers(grid, depth=10.0, upper=1500.0, lower=2500.0)
+    >>> rock = ~jf.models.water_mask(vp)
+    >>> jf.models.linear_in_depth(vp, mask=rock, top=1600.0, bottom=2200.0)
     array([1500., 1600., 1800., 2000., 2200.], dtype=float32)
     """
     vp = _as_float(vp)

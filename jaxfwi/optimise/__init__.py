@@ -16,7 +16,8 @@ compiled program and not constants in it.
 ...     },
 ...     jf.Elastic(vp="fast", vs="slow", rho="frozen"),
 ... )
->>> model = jf.Elastic(vp=jnp.full(4, 2000.0), vs=jnp.full(4, 1000.0), rho=jnp.full(4, 2200.0))
+>>> model = jf.Elastic(
+...     vp=jnp.full(4, 2000.0), vs=jnp.full(4, 1000.0), rho=jnp.full(4, 2200.0))
 >>> gradient = jf.Elastic(vp=jnp.ones(4), vs=jnp.ones(4), rho=jnp.ones(4))
 >>> updates, _ = optimizer.update(gradient, optimizer.init(model), model)
 >>> [round(float(x[0]), 3) for x in (updates.vp, updates.vs, updates.rho)]

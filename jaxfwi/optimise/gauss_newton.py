@@ -65,7 +65,8 @@ def truncated_gauss_newton(
     >>> model, curvature = jnp.zeros(2), jnp.array([1.0, 4.0])
     >>> solver = jf.optimise.truncated_gauss_newton(iterations=2)
     >>> gradient = curvature * (model - 3.0)
-    >>> update, state = solver.update(gradient, solver.init(model), gauss_newton_fn=lambda d: curvature * d)
+    >>> update, state = solver.update(
+    ...     gradient, solver.init(model), gauss_newton_fn=lambda d: curvature * d)
     >>> update.round(6).tolist(), int(state.products)
     ([3.0, 3.0], 2)
     """

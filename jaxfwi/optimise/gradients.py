@@ -49,7 +49,9 @@ def sum_of(*transformations: optax.GradientTransformation) -> optax.GradientTran
     >>> import jax.numpy as jnp, optax, jaxfwi as jf
     >>> grid = jf.Grid(shape=20, spacing=10.0, dt=1e-3, nt=100)
     >>> short, long = (
-    ...     optax.chain(jf.optimise.smooth(grid, length), optax.adam(rate), jf.optimise.smooth(grid, length))
+    ...     optax.chain(
+    ...         jf.optimise.smooth(grid, length), optax.adam(rate),
+    ...         jf.optimise.smooth(grid, length))
     ...     for length, rate in ((20.0, 12.0), (90.0, 8.0)))
     >>> both, update = jf.optimise.sum_of(short, long), jnp.ones(20)
     >>> both.update(update, both.init(update))[0][0].round(3).item()
@@ -130,7 +132,8 @@ def clip_quantile(quantile: float) -> optax.GradientTransformation:
         ValueError: for an invalid quantile.
 
     >>> import jax.numpy as jnp, jaxfwi as jf
-    >>> clipper, update = jf.optimise.clip_quantile(0.5), jnp.array([0.0, 0.0, 1.0, -2.0, 50.0])
+    >>> clipper = jf.optimise.clip_quantile(0.5)
+    >>> update = jnp.array([0.0, 0.0, 1.0, -2.0, 50.0])
     >>> clipper.update(update, clipper.init(update))[0].tolist()
     [0.0, 0.0, 1.0, -2.0, 2.0]
     """

@@ -45,7 +45,8 @@ def precondition(
             does not fit the model.
 
     >>> import jax.numpy as jnp, jaxfwi as jf
-    >>> preconditioner, update = jf.optimise.precondition(jnp.array([4.0, 1.0, 0.0]), damping=0.25), jnp.ones(3)
+    >>> diagonal, update = jnp.array([4.0, 1.0, 0.0]), jnp.ones(3)
+    >>> preconditioner = jf.optimise.precondition(diagonal, damping=0.25)
     >>> preconditioner.update(update, preconditioner.init(update))[0].tolist()
     [1.0, 2.5, 5.0]
     """

@@ -61,7 +61,8 @@ def compare(
     >>> import numpy as np, jaxfwi as jf
     >>> grid = jf.Grid(shape=(30, 80), spacing=20.0, dt=1e-3, nt=500)
     >>> exact = np.sin(np.linspace(0, 6, 2400)).reshape(30, 80)
-    >>> figure = jf.plot.compare({"full": exact, "boundary": exact * (1 + 2e-6)}, grid, difference_to="full")
+    >>> images = {"full": exact, "boundary": exact * (1 + 2e-6)}
+    >>> figure = jf.plot.compare(images, grid, difference_to="full")
     >>> [axes.get_title() for axes in figure.axes[:3]]
     ['full', 'boundary', '(boundary - full) $\\times\\ 5 \\cdot 10^{5}$']
     """
@@ -117,7 +118,8 @@ def compare_gathers(
     >>> import numpy as np, jaxfwi as jf
     >>> grid = jf.Grid(shape=(30, 80), spacing=20.0, dt=4e-3, nt=200)
     >>> observed = np.sin(np.arange(4000.0).reshape(200, 20))
-    >>> figure = jf.plot.compare_gathers({"observed": observed, "predicted": 0.8 * observed}, grid, "observed")
+    >>> gathers = {"observed": observed, "predicted": 0.8 * observed}
+    >>> figure = jf.plot.compare_gathers(gathers, grid, "observed")
     >>> [axes.get_title() for axes in figure.axes[:3]]
     ['observed', 'predicted', '(predicted - observed) $\\times\\ 2$']
     """

@@ -41,7 +41,8 @@ def convergence(
             less.
 
     >>> import jaxfwi as jf
-    >>> axes = jf.plot.convergence({"Adam": [4.0, 2.0, 1.0], "L-BFGS": [4.0, 0.5]}, relative=True)
+    >>> misfits = {"Adam": [4.0, 2.0, 1.0], "L-BFGS": [4.0, 0.5]}
+    >>> axes = jf.plot.convergence(misfits, relative=True)
     >>> axes.get_yscale()
     'log'
     """
@@ -152,7 +153,8 @@ def data_fit(
         ValueError: if ``misfits`` is empty, ``edges`` do not rise, or there is not one value for each bin.
 
     >>> import jaxfwi as jf
-    >>> axes = jf.plot.data_fit([0.0, 500.0, 1000.0], {"start": [0.8, 1.3], "result": [0.1, 0.3]})
+    >>> misfits = {"start": [0.8, 1.3], "result": [0.1, 0.3]}
+    >>> axes = jf.plot.data_fit([0.0, 500.0, 1000.0], misfits)
     >>> axes.get_xlabel()
     'Offset (km)'
     """

@@ -46,8 +46,10 @@ def model(
 
     >>> import numpy as np, jaxfwi as jf
     >>> grid = jf.Grid(shape=(30, 80), spacing=20.0, dt=1e-3, nt=500)
-    >>> survey = jf.Survey.from_arrays([[20.0, 800.0]], [[40.0, 100.0], [40.0, 1500.0]], jf.ricker(grid, 10.0))
-    >>> axes = jf.plot.model(np.full(grid.shape, 2000.0), grid, survey=survey, title="Start model")
+    >>> receiver, wavelet = [[40.0, 100.0], [40.0, 1500.0]], jf.ricker(grid, 10.0)
+    >>> survey = jf.Survey.from_arrays([[20.0, 800.0]], receiver, wavelet)
+    >>> vp = np.full(grid.shape, 2000.0)
+    >>> axes = jf.plot.model(vp, grid, survey=survey, title="Start model")
     >>> axes.get_ylabel()
     'Depth (km)'
     """

@@ -55,10 +55,12 @@ def snapshots(
 
     >>> import jax.numpy as jnp, jaxfwi as jf
     >>> grid = jf.Grid(shape=(20, 30), spacing=10.0, dt=1e-3, nt=200)
-    >>> survey = jf.Survey.from_arrays([[50.0, 150.0]], [[50.0, 250.0]], jf.ricker(grid, frequency=15.0))
+    >>> wavelet = jf.ricker(grid, frequency=15.0)
+    >>> survey = jf.Survey.from_arrays([[50.0, 150.0]], [[50.0, 250.0]], wavelet)
     >>> vp = jnp.full(grid.shape, 1500.0)
     >>> _, waves = jf.snapshots(jf.Simulator(grid), jf.Acoustic(vp=vp), survey[0], every=50)
-    >>> figure = jf.plot.snapshots(waves["u"][1:], grid.times[::50][1:], grid, background=vp)
+    >>> times = grid.times[::50]
+    >>> figure = jf.plot.snapshots(waves["u"][1:], times[1:], grid, background=vp)
     >>> [axes.get_title() for axes in figure.axes[:3]]
     ['0.050 s', '0.100 s', '0.150 s']
     """

@@ -81,7 +81,8 @@ class Problem(eqx.Module):
 
     >>> import jax.numpy as jnp, jaxfwi as jf
     >>> grid = jf.Grid(shape=(20, 20), spacing=10.0, dt=1e-3, nt=200)
-    >>> survey = jf.Survey.from_arrays([[50.0, 50.0]], [[50.0, 150.0]], jf.ricker(grid, frequency=15.0))
+    >>> wavelet = jf.ricker(grid, frequency=15.0)
+    >>> survey = jf.Survey.from_arrays([[50.0, 50.0]], [[50.0, 150.0]], wavelet)
     >>> simulator, model = jf.Simulator(grid), jf.Acoustic(vp=jnp.full(grid.shape, 1500.0))
     >>> observed = jf.simulate(simulator, jf.Acoustic(vp=model.vp + 50.0), survey)
     >>> problem = jf.Problem(simulator, survey, observed)
@@ -136,7 +137,8 @@ class Problem(eqx.Module):
 
         >>> import jax.numpy as jnp, jaxfwi as jf
         >>> grid = jf.Grid(shape=(20, 20), spacing=10.0, dt=1e-3, nt=200)
-        >>> survey = jf.Survey.from_arrays([[50.0, 50.0]], [[50.0, 150.0]], jf.ricker(grid, frequency=15.0))
+        >>> wavelet = jf.ricker(grid, frequency=15.0)
+        >>> survey = jf.Survey.from_arrays([[50.0, 50.0]], [[50.0, 150.0]], wavelet)
         >>> problem = jf.Problem(jf.Simulator(grid), survey, jnp.zeros((1, 200, 1, 1)))
         >>> model = jf.Acoustic(vp=jnp.full(grid.shape, 1500.0))
         >>> problem.hessian_product(model, direction=model).vp.shape
@@ -198,9 +200,11 @@ class Problem(eqx.Module):
 
         >>> import jax.numpy as jnp, jaxfwi as jf
         >>> grid = jf.Grid(shape=(20, 20), spacing=10.0, dt=1e-3, nt=200)
-        >>> survey = jf.Survey.from_arrays([[50.0, 50.0]], [[50.0, 150.0]], jf.ricker(grid, frequency=15.0))
+        >>> wavelet = jf.ricker(grid, frequency=15.0)
+        >>> survey = jf.Survey.from_arrays([[50.0, 50.0]], [[50.0, 150.0]], wavelet)
         >>> problem = jf.Problem(jf.Simulator(grid), survey)
-        >>> light = problem.gauss_newton_diagonal(jf.Acoustic(vp=jnp.full(grid.shape, 1500.0)), samples=2)
+        >>> model = jf.Acoustic(vp=jnp.full(grid.shape, 1500.0))
+        >>> light = problem.gauss_newton_diagonal(model, samples=2)
         >>> light.vp.shape, bool((light.vp >= 0).all())
         ((20, 20), True)
         """
@@ -211,12 +215,10 @@ class Problem(eqx.Module):
             hash(filter)
         except TypeError:
             raise ValueError(f"filter must be hashable, got {filter!r}: make it a frozen dataclass.") from None
-        check_many(self.survey)
-        survey = self.simulator.admit(model, self.survey)
         key = jax.random.key(seed)
-        words, kind = jax.random.key_data(jax.random.split(key, len(survey))), str(jax.random.key_impl(key))
-        shots = Shots(survey, words)
-        plan = planned(self.simulator, type(model), model, shots, self.aperture, self.on)
+        words, kind = jax.random.key_data(jax.random.split(key, len(self.survey))), str(jax.random.key_impl(key))
+        problem = dataclasses.replace(self.admitted(model, observed=False), observed=words, weights=None)
+        plan = problem.plan(type(model), model)
         squares = SquaredGradients(plan.one_shot, filter, self.simulator.grid, samples, kind)
         return sum_over_shots(squares, plan, model, plan.shares())
 
@@ -238,14 +240,15 @@ class Problem(eqx.Module):
 
         >>> import jax.numpy as jnp, jaxfwi as jf
         >>> grid = jf.Grid(shape=(20, 30), spacing=10.0, dt=1e-3, nt=200)
-        >>> survey = jf.Survey.from_arrays([[50.0, 50.0]], [[50.0, 150.0]], jf.ricker(grid, frequency=15.0))
-        >>> memory = jf.Problem(jf.Simulator(grid), survey).memory(jf.Acoustic(vp=jnp.full(grid.shape, 1500.0)))
+        >>> wavelet = jf.ricker(grid, frequency=15.0)
+        >>> survey = jf.Survey.from_arrays([[50.0, 50.0]], [[50.0, 150.0]], wavelet)
+        >>> model = jf.Acoustic(vp=jnp.full(grid.shape, 1500.0))
+        >>> memory = jf.Problem(jf.Simulator(grid), survey).memory(model)
         >>> memory.working > 4 * 200 * 2 * (20 + 30)  # the ring of every step is part of it
         True
         """
-        check_many(self.survey)
-        survey = self.simulator.admit(model, self.survey)
-        plan = planned(self.simulator, type(model), model, Shots(survey), self.aperture, self.on)
+        problem = dataclasses.replace(self.admitted(model, observed=False), observed=None)
+        plan = problem.plan(type(model), model)
         if plan.traced:
             raise ValueError("memory looks at its arguments' values: call it outside of jit, grad and vmap.")
         share = plan.shares()[0]
@@ -253,21 +256,27 @@ class Problem(eqx.Module):
             return memory_of_program(all_data, plan.one_shot, plan, model, share)
         shape = (len(share.survey), *self._data_shape(model)[1:])
         there = None if plan.layout.mesh is None else share.survey.wavelet.sharding
-        data = jax.ShapeDtypeStruct(shape, jnp.result_type(*jax.tree.leaves(model)), sharding=there)
+        like = jax.tree.leaves(model) if self.observed is None else [self.observed.dtype]
+        data = jax.ShapeDtypeStruct(shape, jnp.result_type(*like), sharding=there)
         operation = self.gradient_of_shot(model, plan)
         return memory_of_program(summed, operation, plan, model, share._replace(observed=data))
 
-    def admitted(self, model: WaveEquation) -> "Problem":
+    def admitted(self, model: WaveEquation, observed: bool = True) -> "Problem":
         """The same problem with everything checked against a model, and the survey prepared for it.
+
+        Args:
+            model: an equation with its parameters.
+            observed: whether data are needed, and checked.
 
         Raises:
             ValueError: naming what is wrong, its value and the fix.
         """
         check_many(self.survey)
         survey = self.simulator.admit(model, self.survey)
-        if self.observed is None:
+        if observed and self.observed is None:
             raise ValueError("observed is missing: give the recorded data, Problem(simulator, survey, observed).")
-        check_observed(survey, self.observed, self.weights, *self._data_shape(model)[1::2])
+        if observed:
+            check_observed(survey, self.observed, self.weights, *self._data_shape(model)[1::2])
         return dataclasses.replace(self, survey=survey)
 
     def plan(self, equation: type[WaveEquation], shared: Any, at_once: int | None = None) -> Plan:

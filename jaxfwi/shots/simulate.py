@@ -45,9 +45,11 @@ def simulate(
     >>> import jax.numpy as jnp, jaxfwi as jf
     >>> grid = jf.Grid(shape=(20, 30), spacing=10.0, dt=1e-3, nt=200)
     >>> survey = jf.Survey.fixed_spread(
-    ...     source_x=[100.0, 200.0], source_z=50.0, receiver_x=[50.0, 250.0], receiver_z=50.0,
+    ...     source_x=[100.0, 200.0], source_z=50.0,
+    ...     receiver_x=[50.0, 250.0], receiver_z=50.0,
     ...     wavelet=jf.ricker(grid, frequency=15.0))
-    >>> jf.simulate(jf.Simulator(grid), jf.Acoustic(vp=jnp.full(grid.shape, 1500.0)), survey).shape
+    >>> model = jf.Acoustic(vp=jnp.full(grid.shape, 1500.0))
+    >>> jf.simulate(jf.Simulator(grid), model, survey).shape
     (2, 200, 2, 1)
     """
     check_kind("simulator", simulator, Simulator)

@@ -55,7 +55,8 @@ def snapshots(
     Example:
         >>> import jax.numpy as jnp, jaxfwi as jf
         >>> grid = jf.Grid(shape=(20, 30), spacing=10.0, dt=1e-3, nt=200)
-        >>> survey = jf.Survey.from_arrays([[50.0, 150.0]], [[50.0, 250.0]], jf.ricker(grid, frequency=15.0))
+        >>> wavelet = jf.ricker(grid, frequency=15.0)
+        >>> survey = jf.Survey.from_arrays([[50.0, 150.0]], [[50.0, 250.0]], wavelet)
         >>> model = jf.Acoustic(vp=jnp.full(grid.shape, 1500.0))
         >>> data, waves = jf.snapshots(jf.Simulator(grid), model, survey[0], every=50)
         >>> data.shape, waves["u"].shape, grid.times[::50].tolist()

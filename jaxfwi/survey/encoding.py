@@ -43,9 +43,11 @@ class Encoding:
     >>> import jax, jax.numpy as jnp, jaxfwi as jf
     >>> grid = jf.Grid(shape=(20, 30), spacing=10.0, dt=1e-3, nt=200)
     >>> survey = jf.Survey.fixed_spread(
-    ...     source_x=[60.0, 150.0, 240.0], source_z=50.0, receiver_x=[50.0, 250.0], receiver_z=50.0,
+    ...     source_x=[60.0, 150.0, 240.0], source_z=50.0,
+    ...     receiver_x=[50.0, 250.0], receiver_z=50.0,
     ...     wavelet=jf.ricker(grid, frequency=15.0))
-    >>> super_shot, observed = jf.Encoding()(jax.random.key(0), survey, jnp.ones((3, 200, 2, 1)), grid)
+    >>> encoding, observed = jf.Encoding(), jnp.ones((3, 200, 2, 1))
+    >>> super_shot, observed = encoding(jax.random.key(0), survey, observed, grid)
     >>> super_shot, observed.shape
     (Survey(1 shot: 3 sources and 2 receivers each, 200 time samples), (1, 200, 2, 1))
     """

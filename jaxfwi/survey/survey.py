@@ -42,7 +42,8 @@ class Survey(eqx.Module):
         receiver_mask: ``(shots, receivers)``, True for a real receiver, False for padding; None if all are real.
 
     >>> import numpy as np, jaxfwi as jf
-    >>> survey = jf.Survey.from_arrays([[20.0, 50.0], [20.0, 90.0]], [[10.0, 0.0], [10.0, 40.0]], np.zeros(100))
+    >>> source, receiver = [[20.0, 50.0], [20.0, 90.0]], [[10.0, 0.0], [10.0, 40.0]]
+    >>> survey = jf.Survey.from_arrays(source, receiver, np.zeros(100))
     >>> len(survey), survey[1]
     (2, Survey(one shot: 1 source and 2 receivers, 100 time samples))
     """
@@ -69,7 +70,8 @@ class Survey(eqx.Module):
 
         >>> import numpy as np, jaxfwi as jf
         >>> jf.Survey.from_arrays(
-        ...     source=[[20.0, 50.0], [20.0, 90.0]], receiver=[[10.0, 0.0], [10.0, 40.0], [10.0, 80.0]],
+        ...     source=[[20.0, 50.0], [20.0, 90.0]],
+        ...     receiver=[[10.0, 0.0], [10.0, 40.0], [10.0, 80.0]],
         ...     wavelet=np.zeros(100))
         Survey(2 shots: 1 source and 3 receivers each, 100 time samples)
         """
@@ -100,7 +102,8 @@ class Survey(eqx.Module):
 
         >>> import numpy as np, jaxfwi as jf
         >>> jf.Survey.fixed_spread(
-        ...     source_x=[100.0, 200.0], source_z=20.0, receiver_x=np.arange(0, 300, 10.0), receiver_z=20.0,
+        ...     source_x=[100.0, 200.0], source_z=20.0,
+        ...     receiver_x=np.arange(0, 300, 10.0), receiver_z=20.0,
         ...     wavelet=np.zeros(50))
         Survey(2 shots: 1 source and 30 receivers each, 50 time samples)
         """
@@ -127,7 +130,9 @@ class Survey(eqx.Module):
 
         >>> import numpy as np, jaxfwi as jf
         >>> jf.Survey.from_lists(
-        ...     [[20.0, 50.0], [20.0, 90.0]], [[[10.0, 40.0]], [[10.0, 0.0], [10.0, 80.0]]], np.zeros(100))
+        ...     [[20.0, 50.0], [20.0, 90.0]],
+        ...     [[[10.0, 40.0]], [[10.0, 0.0], [10.0, 80.0]]],
+        ...     np.zeros(100))
         Survey(2 shots: 1 source and 1 to 2 receivers each, 100 time samples)
         """
         source, real_source, receiver, real = padding.padded_positions(source, receiver)
@@ -180,8 +185,9 @@ class Survey(eqx.Module):
 
         >>> import numpy as np, jaxfwi as jf
         >>> survey = jf.Survey.towed_streamer(
-        ...     source_x=[60.0, 100.0], source_z=6.0, receiver_z=8.0, first_offset=20.0, receiver_spacing=10.0,
-        ...     cable_length=50.0, wavelet=np.zeros(100), grid=jf.Grid((10, 20), 10.0, 1e-3, 100))
+        ...     source_x=[60.0, 100.0], source_z=6.0, receiver_z=8.0,
+        ...     first_offset=20.0, receiver_spacing=10.0, cable_length=50.0,
+        ...     wavelet=np.zeros(100), grid=jf.Grid((10, 20), 10.0, 1e-3, 100))
         >>> survey
         Survey(2 shots: 1 source and 5 receivers each, 100 time samples)
         >>> survey.receiver[1, :, 1].tolist()
@@ -213,7 +219,8 @@ class Survey(eqx.Module):
         """Raise a ValueError if the arrays do not fit together, or have values that are not finite.
 
         >>> import numpy as np, jaxfwi as jf
-        >>> jf.Survey(np.zeros((2, 1, 2), int), np.zeros((2, 5, 2)), np.zeros((2, 100, 1))).check()
+        >>> source = np.zeros((2, 1, 2), int)
+        >>> jf.Survey(source, np.zeros((2, 5, 2)), np.zeros((2, 100, 1))).check()
         Traceback (most recent call last):
         ValueError: survey source must be a floating-point array: build surveys by Survey.from_arrays.
         """
@@ -256,7 +263,8 @@ class Survey(eqx.Module):
             ValueError: for data of another shape.
 
         >>> import numpy as np, jaxfwi as jf
-        >>> survey = jf.Survey.from_lists([[0.0, 0.0]] * 2, [[[0.0, 5.0]], [[0.0, 5.0], [0.0, 9.0]]], np.zeros(30))
+        >>> receivers = [[[0.0, 5.0]], [[0.0, 5.0], [0.0, 9.0]]]
+        >>> survey = jf.Survey.from_lists([[0.0, 0.0]] * 2, receivers, np.zeros(30))
         >>> survey.masked(np.ones((2, 30, 2, 1)))[:, 0, :, 0].tolist()
         [[1.0, 0.0], [1.0, 1.0]]
         """
@@ -272,7 +280,8 @@ class Survey(eqx.Module):
             ValueError: for data of another shape.
 
         >>> import numpy as np, jaxfwi as jf
-        >>> survey = jf.Survey.from_lists([[0.0, 0.0]] * 2, [[[0.0, 5.0]], [[0.0, 5.0], [0.0, 9.0]]], np.zeros(30))
+        >>> receivers = [[[0.0, 5.0]], [[0.0, 5.0], [0.0, 9.0]]]
+        >>> survey = jf.Survey.from_lists([[0.0, 0.0]] * 2, receivers, np.zeros(30))
         >>> [gather.shape for gather in survey.unpad(np.zeros((2, 30, 2, 1)))]
         [(30, 1, 1), (30, 2, 1)]
         """
@@ -291,7 +300,8 @@ class Survey(eqx.Module):
             ValueError: for gathers that do not fit the survey or each other.
 
         >>> import numpy as np, jaxfwi as jf
-        >>> survey = jf.Survey.from_lists([[0.0, 0.0]] * 2, [[[0.0, 5.0]], [[0.0, 5.0], [0.0, 9.0]]], np.zeros(30))
+        >>> receivers = [[[0.0, 5.0]], [[0.0, 5.0], [0.0, 9.0]]]
+        >>> survey = jf.Survey.from_lists([[0.0, 0.0]] * 2, receivers, np.zeros(30))
         >>> survey.pad([np.ones((30, 1, 1)), np.ones((30, 2, 1))])[:, 0, :, 0].tolist()
         [[1.0, 0.0], [1.0, 1.0]]
         """
@@ -318,7 +328,8 @@ class Survey(eqx.Module):
         >>> import jax.numpy as jnp, jaxfwi as jf
         >>> grid = jf.Grid(shape=(20, 30), spacing=10.0, dt=1e-3, nt=150)
         >>> survey = jf.Survey.towed_streamer(
-        ...     source_x=[50.0, 250.0, 270.0], source_z=50.0, receiver_z=50.0, first_offset=20.0, receiver_spacing=10.0,
+        ...     source_x=[50.0, 250.0, 270.0], source_z=50.0, receiver_z=50.0,
+        ...     first_offset=20.0, receiver_spacing=10.0,
         ...     receivers=20, wavelet=jf.ricker(grid, frequency=15.0), grid=grid)
         >>> simulator, model = jf.Simulator(grid), jf.Acoustic(vp=jnp.full(grid.shape, 2000.0))
         >>> gathers = survey.unpad(jf.simulate(simulator, model, survey))

@@ -25,7 +25,8 @@ def ricker(grid: Grid, frequency: float, delay: float | None = None) -> Array:
         ValueError: if the frequency is not between 0 and the Nyquist frequency of the time step.
 
     >>> import jaxfwi as jf
-    >>> wavelet = jf.ricker(jf.Grid(shape=10, spacing=10.0, dt=1e-3, nt=500), frequency=10.0)
+    >>> grid = jf.Grid(shape=10, spacing=10.0, dt=1e-3, nt=500)
+    >>> wavelet = jf.ricker(grid, frequency=10.0)
     >>> wavelet.shape, int(wavelet.argmax())
     ((500,), 150)
     """
