@@ -215,10 +215,9 @@ class Problem(eqx.Module):
             hash(filter)
         except TypeError:
             raise ValueError(f"filter must be hashable, got {filter!r}: make it a frozen dataclass.") from None
-        key = jax.random.key(seed)
+        problem, key = self.admitted(model, observed=False), jax.random.key(seed)
         words, kind = jax.random.key_data(jax.random.split(key, len(self.survey))), str(jax.random.key_impl(key))
-        problem = dataclasses.replace(self.admitted(model, observed=False), observed=words, weights=None)
-        plan = problem.plan(type(model), model)
+        plan = dataclasses.replace(problem, observed=words, weights=None).plan(type(model), model)
         squares = SquaredGradients(plan.one_shot, filter, self.simulator.grid, samples, kind)
         return sum_over_shots(squares, plan, model, plan.shares())
 
@@ -247,8 +246,7 @@ class Problem(eqx.Module):
         >>> memory.working > 4 * 200 * 2 * (20 + 30)  # the ring of every step is part of it
         True
         """
-        problem = dataclasses.replace(self.admitted(model, observed=False), observed=None)
-        plan = problem.plan(type(model), model)
+        plan = dataclasses.replace(self.admitted(model, observed=False), observed=None).plan(type(model), model)
         if plan.traced:
             raise ValueError("memory looks at its arguments' values: call it outside of jit, grad and vmap.")
         share = plan.shares()[0]
