@@ -325,19 +325,14 @@ class Survey(eqx.Module):
         Raises:
             ValueError: for an invalid fraction.
 
-        >>> import jax.numpy as jnp, jaxfwi as jf
+        >>> import jaxfwi as jf
         >>> grid = jf.Grid(shape=(20, 30), spacing=10.0, dt=1e-3, nt=150)
         >>> survey = jf.Survey.towed_streamer(
         ...     source_x=[50.0, 250.0, 270.0], source_z=50.0, receiver_z=50.0,
         ...     first_offset=20.0, receiver_spacing=10.0,
         ...     receivers=20, wavelet=jf.ricker(grid, frequency=15.0), grid=grid)
-        >>> simulator, model = jf.Simulator(grid), jf.Acoustic(vp=jnp.full(grid.shape, 2000.0))
-        >>> gathers = survey.unpad(jf.simulate(simulator, model, survey))
-        >>> total = 0.0
         >>> for indices, bucket in survey.buckets(waste=0.1):
         ...     print(indices, bucket)
-        ...     observed = bucket.pad([gathers[i] for i in indices])
-        ...     total += jf.Problem(simulator, bucket, observed).misfit_and_gradient(model)[0]
         [1 2] Survey(2 shots: 1 source and 20 receivers each, 150 time samples)
         [0] Survey(1 shot: 1 source and 4 receivers each, 150 time samples)
         """
