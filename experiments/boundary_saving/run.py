@@ -102,7 +102,7 @@ class Case(kit.Case):
         return jf.models.two_layers(self.cells)
 
     def start_of(self, true: np.ndarray) -> np.ndarray:
-        return jf.models.smooth(true, self.cells, self.start_smoothing)
+        return jf.models.smooth(true, self.cells, self.start_smoothing or 0.0)
 
     def fitted(self, true: np.ndarray, start: np.ndarray, options: Any) -> "Case":
         """The case for these models: the user's set the time axis."""

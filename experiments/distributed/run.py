@@ -253,8 +253,7 @@ def invert(case: Case, results: kit.Results, name: str, devices: list) -> dict[s
     simulator, survey = acquisition(case)
     scene = kit.scene(case, results)
     observed = results.load(f"observed_{name}.npy", "model", mapped=True)
-    start, stage = jf.Acoustic(vp=scene.start["vp"]), case.band(0, len(survey))
-    size = stage.shots_per_iteration
+    start, size = jf.Acoustic(vp=scene.start["vp"]), min(case.shots_per_iteration, len(survey))
     on = jf.On(devices=devices, batch=case.batch)
 
     begin = time.perf_counter()
@@ -262,7 +261,9 @@ def invert(case: Case, results: kit.Results, name: str, devices: list) -> dict[s
     cost: dict[str, Any] = {"compile_seconds": time.perf_counter() - begin, "compiled_bytes": compiled}
     cost["accumulation_steps"] = math.ceil(size / (len(devices) * case.batch))
 
-    states = jf.invert(jf.Problem(simulator, survey, observed, on=on), start, stages=[stage], **scene.limits)
+    states = jf.invert(
+        jf.Problem(simulator, survey, observed, on=on), start, stages=[case.band(0, len(survey))], **scene.limits
+    )
     seconds: list[float] = []
 
     def iterate() -> jf.InversionState | None:

@@ -82,7 +82,7 @@ def compare(case: Case, results: kit.Results) -> None:
     final = results.load("final_vp.npy", "invert")
     *_, (simulator, survey) = acquisition(case)
     observed = results.load(f"observed_{len(case.frequencies) - 1}.npy", "model")
-    models: dict[str, jf.WaveEquation] = {"start": jf.Acoustic(vp=start), "result": jf.Acoustic(vp=final)}
+    models = {"start": jf.Acoustic(vp=start), "result": jf.Acoustic(vp=final)}
     last, everything = case.frequencies[-1], {"some": len(survey), "devices": jax.devices()}
     left = kit.compare_data(results, simulator, survey, observed, models, f" at {last:g} Hz", **everything)
 

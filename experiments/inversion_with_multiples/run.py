@@ -104,10 +104,7 @@ def compare(case: Case, results: kit.Results) -> None:
     metrics = {label: results.metrics(f"metrics_{label}.jsonl") for label in RUNS}
     figures = {}
     for label, run in RUNS.items():
-        models: dict[str, jf.WaveEquation] = {
-            "start": acoustic(scene.start["vp"]),
-            "result": acoustic(final[label]["vp"]),
-        }
+        models = {"start": acoustic(scene.start["vp"]), "result": acoustic(final[label]["vp"])}
         figures[label] = encoded.figures_of(scene, final[label], metrics[label])
         # of three inversions in one process totals do not compare: compiled programs and freed memory are used again
         seconds = float(np.median([line["seconds"] for line in metrics[label]]))

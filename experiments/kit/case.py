@@ -213,4 +213,5 @@ def read_config(results: Results, kind: type[C]) -> C:
     missing = [name for name in names if name not in config]
     if missing:
         raise UserError(f"{results.path('config.json')} is of another version, without {missing[0]}: run --stage make.")
-    return kind(**{k: tuple(config[k]) if isinstance(config[k], list) else config[k] for k in names})
+    values: dict[str, Any] = {k: tuple(config[k]) if isinstance(config[k], list) else config[k] for k in names}
+    return kind(**values)

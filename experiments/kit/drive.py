@@ -3,7 +3,7 @@
 import dataclasses
 import sys
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -37,8 +37,8 @@ def main(run: Callable[[T], object], options: type[T], devices: int | None = Non
 
 def run(
     options: Any,
-    presets: dict[str, Any],
-    stages: dict[str, Callable[[Any, Results], object]],
+    presets: Mapping[str, Any],
+    stages: Mapping[str, Callable[[Any, Results], object]],
     more_models: Callable[[Any, Array, Array], Models] | None = None,
 ) -> None:
     """The stages that the command line asks for, each called with the case and the results.
@@ -179,7 +179,7 @@ def compare_data(
     simulator: jf.Simulator,
     survey: jf.Survey,
     observed: Array,
-    models: dict[str, jf.WaveEquation],
+    models: Mapping[str, jf.WaveEquation],
     what: str = "",
     suffix: str = "",
     some: int = 5,

@@ -5,7 +5,7 @@ records of 4 s, a start that is linear in depth below the sea bed.
 """
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -123,7 +123,7 @@ def figures_of(scene: kit.Scene, final: kit.Models, metrics: list[dict[str, Any]
 
 
 def compare_data(
-    results: kit.Results, case: Case, problem: jf.Problem, models: dict[str, jf.WaveEquation], suffix: str = ""
+    results: kit.Results, case: Case, problem: jf.Problem, models: Mapping[str, jf.WaveEquation], suffix: str = ""
 ) -> dict[str, float]:
     """Draw the data of the models "start" and "result", and what is left of the misfit."""
     given = problem.simulator, problem.survey, problem.observed
@@ -131,13 +131,18 @@ def compare_data(
     return {"data misfit, end / start": left}
 
 
-def draw_results(results: kit.Results, scene: kit.Scene, final: kit.Models) -> None:
-    """``result_vp.png`` and so on."""
+def compare(results: kit.Results, scene: kit.Scene, final: kit.Models, models: Mapping[str, jf.WaveEquation]) -> None:
+    """Stage compare of one inversion: figures, the table and summary.json. `models` are as for `compare_data`."""
+    case, metrics = scene.case, results.metrics()
+    figures = figures_of(scene, final, metrics) | kit.cost_of(results, metrics)
+    figures |= compare_data(results, case, case.problem(results), models)
     for name, true in scene.true.items():
         rock = true[~scene.fixed]
         images = {"true": true, "start": scene.start[name], "result": final[name]}
         look = {"clim": (float(rock.min()), float(rock.max())), "label": f"{name} (m/s)"}
-        kit.draw_models(results, images, scene.case.cells, f"result_{name}", **look)
+        kit.draw_models(results, images, case.cells, f"result_{name}", **look)
+    draw_convergence(results, scene, {"": metrics})
+    kit.finish(results, figures)
 
 
 def draw_convergence(results: kit.Results, scene: kit.Scene, runs: dict[str, list[dict[str, Any]]]) -> None:

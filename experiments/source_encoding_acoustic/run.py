@@ -58,14 +58,9 @@ def invert(case: Case, results: kit.Results) -> None:
 
 def compare(case: Case, results: kit.Results) -> None:
     """Figures, the table and summary.json."""
-    scene, metrics = kit.scene(case, results), results.metrics()
-    final = {"vp": results.load("final_vp.npy", "invert")}
+    scene, final = kit.scene(case, results), {"vp": results.load("final_vp.npy", "invert")}
     models = {"start": jf.Acoustic(vp=scene.start["vp"]), "result": jf.Acoustic(vp=final["vp"])}
-    figures = encoded.figures_of(scene, final, metrics) | kit.cost_of(results, metrics)
-    figures |= encoded.compare_data(results, case, case.problem(results), models)
-    encoded.draw_results(results, scene, final)
-    encoded.draw_convergence(results, scene, {"": metrics})
-    kit.finish(results, figures)
+    encoded.compare(results, scene, final, models)
 
 
 if __name__ == "__main__":

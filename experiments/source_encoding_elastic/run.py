@@ -125,8 +125,9 @@ def invert(case: Case, results: kit.Results) -> None:
 
     def optimizer(scale: int) -> Any:
         """Gradients smoothed; an Adam for each velocity; the density is given."""
-        adams = {"vp": optax.adam(case.rate(scale)), "vs": optax.adam(case.rate(scale, case.vs_rates))}
-        by_parameter = optax.partition(adams | {"rho": optax.set_to_zero()}, jf.Elastic(vp="vp", vs="vs", rho="rho"))
+        vp, vs = optax.adam(case.rate(scale)), optax.adam(case.rate(scale, case.vs_rates))
+        parameters = jf.Elastic(vp="vp", vs="vs", rho="rho")
+        by_parameter = optax.partition({"vp": vp, "vs": vs, "rho": optax.set_to_zero()}, parameters)
         return optax.chain(*case.smooth(scale, rock), by_parameter)
 
     kit.invert(
@@ -143,14 +144,9 @@ def invert(case: Case, results: kit.Results) -> None:
 
 def compare(case: Case, results: kit.Results) -> None:
     """Figures, the table and summary.json."""
-    (scene, rho), metrics = load(case, results), results.metrics()
+    scene, rho = load(case, results)
     final = {name: results.load(f"final_{name}.npy", "invert") for name in scene.true}
-    models: dict[str, jf.WaveEquation] = {"start": elastic(scene.start, rho), "result": elastic(final, rho)}
-    figures = encoded.figures_of(scene, final, metrics) | kit.cost_of(results, metrics)
-    figures |= encoded.compare_data(results, case, case.problem(results), models)
-    encoded.draw_results(results, scene, final)
-    encoded.draw_convergence(results, scene, {"": metrics})
-    kit.finish(results, figures)
+    encoded.compare(results, scene, final, {"start": elastic(scene.start, rho), "result": elastic(final, rho)})
 
 
 if __name__ == "__main__":
