@@ -26,8 +26,8 @@ __all__ = ["Filter", "GaussNewtonProduct", "Gradient", "HessianProduct", "Misfit
 Misfit = Callable[[Array, Array], Array]
 Filter = Callable[[Array, Grid], Array]
 OfShot = Callable[[Any, Shots], Any]
-# of what is computed for a shot, what that is computed from, and how the result lies on devices that share a grid
-SumOfShots = Callable[[OfShot, Any, Any], Any]
+# of what is computed for a shot, its argument, and how argument and result lie on the devices that share a grid
+SumOfShots = Callable[[OfShot, Any, Any, Any], Any]
 
 EVERYWHERE = PartitionSpec()
 
@@ -56,7 +56,8 @@ class Gradient:
 
     def total(self, sum_of_shots: SumOfShots, shared: Any) -> tuple[Array, Any]:
         prepared, pull = jax.vjp(self.one_shot.prepared, shared)
-        value, slope = sum_of_shots(self.of_shot, prepared, (EVERYWHERE, _by_blocks(self.one_shot)))
+        blocks = _by_blocks(self.one_shot)
+        value, slope = sum_of_shots(self.of_shot, prepared, blocks, (EVERYWHERE, blocks))
         return value, pull(slope)[0]
 
     def of_shot(self, prepared: Any, shot: Shots) -> tuple[Array, Any]:
@@ -104,7 +105,8 @@ class GaussNewtonProduct:
     def total(self, sum_of_shots: SumOfShots, shared: tuple[Any, Any]) -> Any:
         model, direction = shared
         prepared, along = jax.jvp(self.one_shot.prepared, (model,), (direction,))
-        slope = sum_of_shots(self.of_shot, (prepared, along), _by_blocks(self.one_shot))
+        blocks = _by_blocks(self.one_shot)
+        slope = sum_of_shots(self.of_shot, (prepared, along), blocks, blocks)
         return jax.vjp(self.one_shot.prepared, model)[1](slope)[0]
 
     def of_shot(self, shared: tuple[Any, Any], shot: Shots) -> Any:
@@ -139,30 +141,29 @@ class SquaredGradients:
     key_kind: str
 
     def total(self, sum_of_shots: SumOfShots, shared: Any) -> Any:
-        if self.one_shot.split is not None:
-            raise ValueError(
-                "domains give each device the coefficients of its block, but gauss_newton_diagonal squares each shot's "
-                "gradient by the model: leave domains out, or give an aperture."
-            )
-        return sum_of_shots(self.of_shot, shared, EVERYWHERE)
+        prepared, where = self.one_shot.prepared(shared), (_by_blocks(self.one_shot), EVERYWHERE)
+        return sum_of_shots(self.of_shot, (prepared, shared), where, EVERYWHERE)
 
-    def of_shot(self, model: Any, shot: Shots) -> Any:
-        """The estimate of a shot."""
-
-        def filtered(model):
-            data = self.one_shot.data(model, shot.survey, shot.corner)
-            return data if self.filter is None else self.filter(data, self.grid)
-
-        data, pull = jax.vjp(filtered, model)
+    def of_shot(self, shared: tuple[Any, Any], shot: Shots) -> Any:
+        """The estimate of a shot, by what its program is computed from, and by the model."""
+        prepared, model = shared
+        data, pull = jax.vjp(lambda p: self.one_shot.block_data(p, shot.survey, shot.corner), prepared)
+        pull_model = jax.vjp(self.one_shot.prepared, model)[1]
 
         def add(sum_so_far, key):
             signs = shot.survey.masked(jax.random.rademacher(key, data.shape, data.dtype))
-            return jax.tree.map(lambda s, g: s + g**2, sum_so_far, pull(signs)[0]), None
+            slope = self.one_shot.joined_blocks(pull(self._pull_filter(data, signs))[0])
+            return jax.tree.map(lambda s, g: s + g**2, sum_so_far, pull_model(slope)[0]), None
 
         keys = jax.random.split(jax.random.wrap_key_data(shot.observed, impl=self.key_kind), self.samples)
         nothing = varying_like(jax.tree.map(jnp.zeros_like, model), (model, shot))
         squares, _ = lax.scan(add, nothing, keys)
         return jax.tree.map(lambda x: x / self.samples, squares)
+
+    def _pull_filter(self, data: Array, signs: Array) -> Array:
+        """The transpose of the filter, which is linear."""
+        filter = self.filter
+        return signs if filter is None else jax.vjp(lambda d: filter(d, self.grid), data)[1](signs)[0]
 
 
 def _by_blocks(one_shot: OneShot) -> PartitionSpec:

@@ -196,7 +196,7 @@ class Problem(eqx.Module):
             The diagonal, of the type of the model, in units of the misfit per parameter squared; 0 or more.
 
         Raises:
-            ValueError: as `misfit_and_gradient`, for samples, a seed or a filter that cannot be, and for domains.
+            ValueError: as `misfit_and_gradient`, and for samples, a seed or a filter that cannot be.
 
         >>> import jax.numpy as jnp, jaxfwi as jf
         >>> grid = jf.Grid(shape=(20, 20), spacing=10.0, dt=1e-3, nt=200)

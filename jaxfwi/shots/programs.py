@@ -99,7 +99,8 @@ def all_data(one_shot: OneShot, layout: Layout, model: Any, shots: Shots) -> Arr
         data = functools.partial(_data_of_one, one_shot, prepared)
         return jax.lax.map(data, shots, batch_size=batch)
 
-    return _on_devices(of_shots, layout, PartitionSpec("shots"))(one_shot.prepared(model), shots)
+    where = PartitionSpec() if layout.split is None else layout.split.spec
+    return _on_devices(of_shots, layout, where, PartitionSpec("shots"))(one_shot.prepared(model), shots)
 
 
 def _data_of_one(one_shot: OneShot, prepared: Any, shot: Shots) -> Array:
@@ -110,33 +111,37 @@ def _data_of_one(one_shot: OneShot, prepared: Any, shot: Shots) -> Array:
 def summed(operation: Operation, layout: Layout, shared: Any, shots: Shots) -> Any:
     """An operation summed over all shots."""
 
-    def sum_of_shots(of_shot: OfShot, prepared: Any, out: Any) -> Any:
-        def on_device(prepared, shots):
-            total = _sum_on_one(of_shot, layout.batch, prepared, shots)
+    def sum_of_shots(of_shot: OfShot, argument: Any, where: Any, out: Any) -> Any:
+        def on_device(argument, shots):
+            total = _sum_on_one(of_shot, layout.batch, argument, shots)
             return total if layout.mesh is None else jax.tree.map(lambda x: jax.lax.psum(x, "shots"), total)
 
-        return _on_devices(on_device, layout, out)(prepared, shots)
+        return _on_devices(on_device, layout, where, out)(argument, shots)
 
     return operation.total(sum_of_shots, shared)
 
 
-def _on_devices(function: Callable[[Any, Shots], Any], layout: Layout, out: Any) -> Callable[[Any, Shots], Any]:
-    """``function(prepared, shots)`` on every device's share of the shots; `out` says how its result lies on them."""
+def _on_devices(
+    function: Callable[[Any, Shots], Any], layout: Layout, where: Any, out: Any
+) -> Callable[[Any, Shots], Any]:
+    """``function(argument, shots)`` on every device's share of the shots.
+
+    `where` says how the argument lies on the devices, `out` the result.
+    """
     if layout.mesh is None:
         return function
-    prepared = PartitionSpec() if layout.split is None else layout.split.spec
-    specs = {"in_specs": (prepared, PartitionSpec("shots")), "out_specs": out}
+    specs = {"in_specs": (where, PartitionSpec("shots")), "out_specs": out}
     return jax.shard_map(function, mesh=layout.mesh, **specs, check_vma=False)
 
 
-def _sum_on_one(of_shot: OfShot, batch: int | None, prepared: Any, shots: Shots) -> Any:
+def _sum_on_one(of_shot: OfShot, batch: int | None, argument: Any, shots: Shots) -> Any:
     """The sum over shots on one device, `batch` at once; a rest that does not fill a batch comes at the end."""
     n = len(shots.survey)
     batch = min(batch or 1, n)
     full = n - n % batch  # shots in full batches
 
     def of_one(shot):
-        out = of_shot(prepared, shot)
+        out = of_shot(argument, shot)
         return out if shot.counts is None else jax.tree.map(lambda x: jnp.where(shot.counts, x, 0), out)
 
     def of_batch(some):
@@ -149,7 +154,7 @@ def _sum_on_one(of_shot: OfShot, batch: int | None, prepared: Any, shots: Shots)
 
     batches = jax.tree.map(lambda x: x[:full].reshape(full // batch, batch, *x.shape[1:]), shots)
     like = jax.eval_shape(of_one, _row(shots, 0))
-    zero = varying_zero((prepared, shots))
+    zero = varying_zero((argument, shots))
     nothing = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype) + zero.astype(x.dtype), like)
     out, _ = jax.lax.scan(add, nothing, batches)
     return add(out, jax.tree.map(lambda x: x[full:], shots))[0] if full < n else out

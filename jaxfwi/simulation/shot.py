@@ -74,6 +74,13 @@ class OneShot:
         """The data, from the contributions of all blocks."""
         return data if self.split is None else self.split.total(data)
 
+    def joined_blocks(self, prepared: Any) -> Any:
+        """What `prepared` gives, on each device that shares the grid, from the blocks on all of them."""
+        split = self.split
+        if split is None:
+            return prepared
+        return jax.tree.map(lambda x: lax.all_gather(x, split.name, axis=split.axis, tiled=True), prepared)
+
     def coefficients(self, model: WaveEquation) -> dict[str, Array]:
         """The equation's coefficients on the whole padded grid, with the model's edge copied outwards.
 
