@@ -1,4 +1,4 @@
-"""What XLA is told when a program is compiled."""
+"""XLA's options for compiled programs."""
 
 import functools
 from collections.abc import Callable
@@ -15,17 +15,16 @@ __all__ = ["compiler_options", "jitted_with_options", "with_options"]
 def compiler_options(device: Any = None) -> dict[str, Any]:
     """Options of XLA's with which programs that model waves are faster, for a `jax.jit` of your own.
 
-    A simulator called by itself, `snapshots`, `simulate`, `misfit_and_gradient`, `invert` and other functions of many
-    shots are compiled with them. What is a part of a larger program is compiled as its outermost `jax.jit` says, and
-    under `jax.grad` or `jax.vmap` alone without them: put a `jax.jit` with these options around. jax refuses options on
-    any but the outermost. Here they override the environment variable ``XLA_FLAGS``. They change results by rounding
-    only.
+    A simulator called by itself, `snapshots`, `simulate`, the methods of a `Problem` and `invert` are compiled with
+    them. A part of a larger program is compiled with the options of the outermost `jax.jit`, and without any under
+    `jax.grad` or `jax.vmap` alone: put a `jax.jit` with these options around. jax refuses options on any but the
+    outermost. Here they override the environment variable ``XLA_FLAGS``. They change results by rounding only.
 
     On a CPU they are:
 
-    - vectors as wide as the processor has them: XLA takes half the width of AVX-512 unless told otherwise;
+    - vectors as wide as the processor has them: by default XLA takes half the width of AVX-512;
     - before jax 0.11, to leave out the pass that drops ``optimization_barrier`` too early, after which XLA computes
-      again at each point of a stencil what was to be computed once: up to three times as slow.
+      values again at each point of a stencil: up to three times as slow.
 
     Args:
         device: which will compute; by default the one that jax would choose. To ask starts jax: join several processes

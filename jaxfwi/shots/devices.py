@@ -1,4 +1,4 @@
-"""What computes: devices in a mesh, batches, and the grid of a shot cut into blocks over devices."""
+"""Where a computation runs: devices in a mesh, batches, and the grid of a shot cut into blocks over devices."""
 
 import os
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ Devices = Sequence[jax.Device]
 
 @dataclass(frozen=True)
 class On:
-    """What computes, and how much at once: changes time and memory, and results by rounding only. Hashable.
+    """Where to compute, and how much at once. Changes time and memory, and results by rounding only. Hashable.
 
     Args:
         devices: to share the shots among: a list, as ``jax.devices()``, or a number of this process's. By default all

@@ -1,4 +1,4 @@
-"""What is computed for each shot and summed: misfit and gradient, products with second derivatives, illumination.
+"""Sums over shots: misfit and gradient, products with second derivatives, illumination.
 
 Each is an `Operation`: `of_shot` runs once a shot, on a device's block of the grid where grids are split; `total` does
 once what all shots share. Products are forward-mode derivatives of what a gradient computes (Fichtner & Trampert 2011,

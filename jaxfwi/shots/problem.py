@@ -1,4 +1,4 @@
-"""What was recorded and how it is compared: one object, for gradients, second derivatives and inversions."""
+"""One object for recorded data and how they are compared: gradients, second derivatives, and inversions of it."""
 
 import dataclasses
 from collections.abc import Callable
@@ -54,7 +54,7 @@ def _checked_misfit(misfit: Any) -> Any:
 
 
 class Problem(eqx.Module):
-    """What was recorded and how it is compared: a simulator, a survey, its data, and a misfit.
+    """Recorded data and how they are compared: a simulator, a survey, its data, and a misfit.
 
     The objective is the sum over shots of ``misfit(predicted, observed)``. A problem is a PyTree whose leaves are
     survey, observed data and weights; all else is static. Arrays are looked at when something is computed.

@@ -1,4 +1,4 @@
-"""What a simulation refuses: models, surveys and time steps that cannot be, each by one sentence that names the fix."""
+"""Checks of what a simulation is given: each refuses by one sentence that names the argument, its value and the fix."""
 
 import math
 import os

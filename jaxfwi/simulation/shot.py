@@ -75,7 +75,7 @@ class OneShot:
         return data if self.split is None else self.split.total(data)
 
     def joined_blocks(self, prepared: Any) -> Any:
-        """What `prepared` gives, on each device that shares the grid, from the blocks on all of them."""
+        """Coefficients of the whole grid, joined from the blocks on all devices. A model stays as it is."""
         split = self.split
         if split is None:
             return prepared
@@ -105,7 +105,7 @@ class OneShot:
         return coefficients
 
     def inputs(self, coefficients: dict[str, Array], shot: Survey) -> tuple[Places, Inputs]:
-        """What the time loop runs on: the nodes of sources and receivers, and all that data can be differentiated by.
+        """The inputs of the time loop: the nodes of sources and receivers, and all that data can be differentiated by.
 
         Args:
             coefficients: of the padded grid, or of this device's block of it without the margin along the split axis.
