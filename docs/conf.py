@@ -24,6 +24,7 @@ extensions = [
     "formulas",
     "gallery",
     "notebooks",
+    "offline",
     "public_names",
     "reference",
     "repository_pages",
@@ -55,6 +56,7 @@ python_maximum_signature_line_length = 130
 # elsewhere; all other references must be found.
 nitpick_ignore_regex = [
     ("py:obj", ".*"),
+    ("py:class", r"jaxfwi\.grid\.(absorber\.Slab|blocks\.Split)"),  # which a `Derivative` is made of by the engine
     ("py:class", r"(collections|jax|jaxlib|matplotlib|numpy|optax|os|pathlib)\..*"),
 ]
 

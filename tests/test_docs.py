@@ -262,6 +262,14 @@ def test_formulas_are_mathml(of_docs):
         mathml(r"\frac{1", False)
 
 
+def test_a_page_that_fetches_is_found(of_docs):
+    fetched = of_docs("offline").fetched
+    assert fetched('<a href="https://a.org"><script defer src="https://b.org/x.js"></script><img src="c.png">') == [
+        "https://b.org/x.js"
+    ]
+    assert fetched("a { src: url(https://d.org/f.woff) } b { src: url('f.ttf') }") == ["https://d.org/f.woff"]
+
+
 def examples_of_readme():
     text = (ROOT / "README.md").read_text("utf-8")
     return re.findall(r"^```python\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
