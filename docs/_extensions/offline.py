@@ -1,5 +1,5 @@
-"""Fails a build whose pages would fetch a script, a style, a font or a picture from elsewhere: they are read on clusters
-that have no network.
+"""Fails a build whose pages would fetch a script, a style, a font or a picture from elsewhere: they are read on
+clusters that have no network.
 """
 
 import re
