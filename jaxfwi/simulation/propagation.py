@@ -146,17 +146,13 @@ class Propagation:
         fields, ndim = self.equation.fields(self.frame.grid.ndim), self.frame.grid.ndim
         return fields[name].half if name in fields else (False,) * ndim
 
-    def owned(self, half: tuple[bool, ...]) -> Region:
-        """The cells of the padded grid whose values depend on the model alone: on its nodes, or half-way between two of
-        them. Along a split axis, where each block has others, all cells.
-        """
-        owned = [slice(s.start, s.stop - h) for s, h in zip(self.frame.model, half, strict=True)]
-        return self.frame.along_split(owned)
-
     def owned_coefficients(self, name: str) -> Region:
-        """The `owned` cells of a coefficient."""
+        """The padded grid's cells where a coefficient depends on the model alone: on its nodes, or half-way between
+        two of them. Along a split axis, where each block has others, all cells.
+        """
         ndim = self.frame.grid.ndim
-        return self.owned(self.equation.halves(ndim).get(name, (False,) * ndim))
+        half = self.equation.halves(ndim).get(name, (False,) * ndim)
+        return self.frame.along_split([slice(s.start, s.stop - h) for s, h in zip(self.frame.model, half, strict=True)])
 
 
 def couplings(places: dict[str, Index], weight: dict[str, Array]) -> dict[str, Coupling]:
