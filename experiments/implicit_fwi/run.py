@@ -97,15 +97,14 @@ def invert(case: Case, results: kit.Results) -> None:
     def measure(models: kit.Models) -> dict[str, float]:
         return scene.errors(models) | by_wavelength(scene, models)
 
-    def inverted(form: str, optimizer: Callable[[int], Any], start: Any, **options: Any) -> None:
-        if not results.path(f"final_vp_{form}.npy").exists():  # made before an interruption
-            bands, options = [(problem, case.stages(optimizer))], {"encoding": jf.Encoding(), **options}
-            kit.invert(results, scene, bands, start, form, measure, **options)
+    def inverted(form: str, optimizer: Callable[[int], Any], start: Any, **options: Any) -> kit.Models:
+        problems, encoding = [(problem, case.stages(optimizer))], jf.Encoding()
+        return kit.invert(results, scene, problems, start, form, measure, encoding=encoding, **options)
 
     on_grid = jf.Acoustic(vp=jnp.asarray(scene.start["vp"]))
     inverted("grid", lambda scale: case.adam(scale, ~scene.fixed), on_grid, **scene.limits)
-    inverted("network", case.network_adam, case.network, to_model=model_of(scene))
-    results.write_array("final_vp.npy", results.load("final_vp_network.npy", "invert"))
+    final = inverted("network", case.network_adam, case.network, to_model=model_of(scene))
+    results.write_array("final_vp.npy", final["vp"])
 
 
 def spectrum(scene: kit.Scene, section: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -91,10 +91,10 @@ def invert(case: Case, results: kit.Results) -> None:
     scene = kit.scene(case, results)
     stages, start = case.stages(lambda scale: optax.adam(case.rates[scale])), acoustic(scene.start["vp"])
     for label, run in RUNS.items():
-        problem = problem_of(case, results, run)
-        if not results.path(f"final_vp_{label}.npy").exists():  # made before an interruption
-            kit.invert(results, scene, [(problem, stages)], start, label, encoding=jf.Encoding(), **scene.limits)
-    results.write_array("final_vp.npy", results.load(f"final_vp_{MAIN}.npy", "invert"))
+        problems = [(problem_of(case, results, run), stages)]
+        final = kit.invert(results, scene, problems, start, label, encoding=jf.Encoding(), **scene.limits)
+        if label == MAIN:
+            results.write_array("final_vp.npy", final["vp"])
 
 
 def compare(case: Case, results: kit.Results) -> None:

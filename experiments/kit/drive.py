@@ -115,7 +115,8 @@ def invert(
     **options: Any,
 ) -> Models:
     """`jf.invert`, once or several times in a row, with a bar, a line of metrics an iteration, and a picture now and
-    then. If it was interrupted it goes on after the last iteration, and ends as if it had not been.
+    then. If it was interrupted it goes on after the last iteration, and ends as if it had not been; if it had ended,
+    nothing is done.
 
     Args:
         results: the folder.
@@ -134,6 +135,9 @@ def invert(
     """
     suffix = f"_{label}" if label else ""
     log, lines = f"metrics{suffix}.jsonl", results.metrics(f"metrics{suffix}.jsonl")
+    final = {name: f"final_{name}{suffix}.npy" for name in scene.true}
+    if all(results.path(file).exists() for file in final.values()):
+        return {name: results.load(file, "invert") for name, file in final.items()}
     bar = progress(range(sum(scene.case.iterations)), f"inverting {label}".strip())
     unknowns, models, before, first = start, {}, {}, 0
     with PeakMemory() as memory:
@@ -161,9 +165,9 @@ def invert(
                 before, last, begin = models, iteration, now
             first = last
     bar.close()
-    for name, model in models.items():
-        results.write_array(f"final_{name}{suffix}.npy", model)
     results.write_json(f"cost{suffix}.json", {"peak_memory_bytes": memory.added})
+    for name, file in final.items():
+        results.write_array(file, models[name])
     return models
 
 
