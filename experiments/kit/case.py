@@ -26,8 +26,7 @@ class Options:
     preset: Literal["tiny", "quick", "full"] | None = None
     """How much to compute: tiny to see that it runs; quick, the default; full."""
     stage: Literal["make", "model", "invert", "compare", "all"] = "all"
-    """Make the models; model the data; invert; compare. Each reads what the one before wrote in the output folder. What
-    was interrupted goes on when it is called again."""
+    """Make models; model data; invert; compare. Each reads what the one before wrote; what was interrupted goes on."""
     vp: Path | None = None
     """A .npy file with the true P-wave velocity in m/s, (depth, distance); by default a section of ours."""
     start: Path | None = None
