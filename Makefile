@@ -5,6 +5,7 @@ VENV ?= .venv
 PYTHON ?=
 # Arguments passed on by `make demo` (to the experiment) and `make test` (to pytest).
 ARGS ?=
+# Processes for the tests. Each takes whole files, whose tests share what they compile.
 WORKERS ?= 2
 
 BIN = $(VENV)/bin
@@ -18,7 +19,7 @@ ANEW = anew
 endif
 endif
 
-.PHONY: help demo test lint format types docs wheel clean anew
+.PHONY: help demo test capabilities lint format types docs wheel clean anew
 
 help: ## show this
 	@echo "make TARGET [PYTHON=/path/to/python] [ARGS='...']"
@@ -28,7 +29,10 @@ demo: $(VENV)/.experiments ## invert for a small model and draw it: experiments/
 	$(BIN)/python experiments/first_inversion/run.py $(ARGS)
 
 test: $(VENV)/.test ## run the tests but the slow ones (ARGS='-m slow' for those)
-	$(BIN)/python -m pytest -n $(WORKERS) $(ARGS)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
+
+capabilities: $(VENV)/.test ## measure what works for which equation, and write docs/capabilities.md (half an hour)
+	$(BIN)/python tests/capabilities.py
 
 lint: $(VENV)/.test ## check style and formatting
 	$(BIN)/ruff check .
