@@ -19,7 +19,7 @@ from small_inversion import GRID, SIMULATOR, TRUE
 import jaxfwi as jf
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def shots():
     """Survey and data of the five shots of `small_inversion`, scaled to a misfit of some 1."""
     survey = jf.Survey.from_arrays(
