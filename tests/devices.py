@@ -74,6 +74,9 @@ class _Worker:
 def _serve(pipe, number, environment):
     """Run tests as they are asked for, and answer each with its traceback, or None."""
     os.environ.update(environment)
+    # by default XLA ends the process if a device is 40 s late
+    late = f"--xla_cpu_collective_call_terminate_timeout_seconds={PATIENCE:.0f}"
+    os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {late}"
     import jax  # after the environment is set
 
     jax.config.update("jax_enable_x64", True)
