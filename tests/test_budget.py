@@ -11,6 +11,7 @@ from many_shots import LINE, check_same, expected, misfit, spread
 
 import jaxfwi as jf
 from jaxfwi.shots import budget, per_shot, plan, programs
+from jaxfwi.shots.problem import admitted, plan_of
 
 
 def test_a_program_is_asked_for_its_memory_once():
@@ -110,8 +111,8 @@ def test_batches_are_chosen_by_the_compiled_program(monkeypatch):
     """As on a GPU, where memory decides."""
     simulator, start, _ = LINE
     survey, observed, reference = expected(LINE, 4)
-    problem = jf.Problem(simulator, survey, observed, on=jf.On(devices=1)).admitted(start)
-    planned = problem.plan(jf.Acoustic, start)
+    problem = admitted(jf.Problem(simulator, survey, observed, on=jf.On(devices=1)), start)
+    planned = plan_of(problem, jf.Acoustic, start)
     assert planned.layout.batch == 1  # on a CPU
     planned = replace(planned, layout=replace(planned.layout, batch=None))
     of_shot = per_shot.Gradient(planned.one_shot, (jf.misfits.l2,))

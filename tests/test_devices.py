@@ -57,7 +57,10 @@ def test_an_inversion_goes_on_on_other_devices():
     *_, through = run(iterations=3, devices=1)
     state = None
     for n, number in ((1, 2), (2, 3), (3, 1)):
-        limits = {"mask": jax.tree.map(jnp.ones_like, state.gradient)} if state else {}
+        limits = {}
+        if state:  # arrays that lie where the iteration before was computed
+            limits["mask"] = jax.tree.map(jnp.ones_like, state.gradient)
+            limits["bounds"] = tuple(jax.tree.map(lambda x, v=v: x + v, state.model) for v in (-1000.0, 1000.0))
         (state,) = run(iterations=n, devices=number, resume=state, **limits)
     # An optimiser divides by small gradients. Measured: 2e-14.
     check_same((state.model, state.misfit), (through.model, through.misfit), 1e-11)

@@ -280,8 +280,8 @@ def test_an_ended_inversion_can_be_made_longer(shots, tmp_path):
 def test_random_keys_of_an_optimizer_are_saved(shots, tmp_path):
     noisy = optax.chain(optax.adam(5.0), optax.add_noise(0.1, 0.5, key=jax.random.key(3)))
     whole = run(shots, tmp_path / "whole", optimizer=noisy)
-    checkpoints = jf.SaveTo(tmp_path / "cut")
-    options = {"iterations": 4, "shots_per_iteration": 2, "optimizer": noisy, "checkpoints": checkpoints}
+    save = jf.SaveTo(tmp_path / "cut")
+    options = {"iterations": 4, "shots_per_iteration": 2, "optimizer": noisy, "save": save}
     stopping_after(invert_with(SIMULATOR, START, *shots, **options), 2)
     np.testing.assert_array_equal(run(shots, tmp_path / "cut", optimizer=noisy)[-1].model.vp, whole[-1].model.vp)
 

@@ -13,10 +13,17 @@ from jax import Array
 
 from jaxfwi._checks import as_integer, check_kind, is_concrete
 from jaxfwi.inversion.driver import Driver, InversionState
-from jaxfwi.inversion.objective import Objective, check_limits, current_model, model_of, split_numbers
+from jaxfwi.inversion.objective import (
+    check_limits,
+    check_regularisation,
+    current_model,
+    model_of,
+    objective_of,
+    split_numbers,
+)
 from jaxfwi.inversion.saving import SaveTo, settings_of
 from jaxfwi.inversion.stages import PlannedStage, Stage, checked_stages, planned_stage
-from jaxfwi.shots.problem import Problem
+from jaxfwi.shots.problem import Problem, admitted
 from jaxfwi.survey.encoding import Encoding
 
 __all__ = ["invert"]
@@ -101,7 +108,7 @@ def invert(
             check_kind(name, value, kind)
     numbers, rest = split_numbers(start)
     model = model_of(to_model, start)
-    problem = problem.admitted(model)
+    problem = admitted(problem, model)
     if not is_concrete(*jax.tree.leaves((numbers, problem))):
         raise ValueError("invert looks at values as it goes, so that it cannot be called inside jit, grad or vmap.")
     given = Stage(1, optimizer, None, problem.misfit, shots_per_iteration, encoding, problem.on.batch)
@@ -109,13 +116,11 @@ def invert(
     limits = check_limits(mask, bounds, numbers)
     if divergence is not None and not divergence > 1:
         raise ValueError(f"divergence must be above 1, or None, got {divergence!r}.")
-    _check_regularisation(regularisation, model)
+    check_regularisation(regularisation, model)
     seed = as_integer("seed", seed, 0)
-    arrays, functions = eqx.partition(regularisation, eqx.is_array)
 
     def objective(of_shot, plan, scale):
-        penalty = eqx.combine(plan.replicated(arrays), functions)
-        return Objective(of_shot, plan.layout, scale, to_model, rest, penalty, plan.replicated(mask))
+        return objective_of(of_shot, plan, to_model, rest, regularisation, mask, scale)
 
     planned = tuple(planned_stage(stage, problem, model, objective, limits) for stage in checked)
     settings, state, saved = {}, InversionState(0, 0, eqx.combine(numbers, rest), model, *[None] * 5), None
@@ -148,22 +153,6 @@ def _going_on(saved: InversionState, planned: Sequence[PlannedStage], rest: Any)
         raise ValueError(f"the saved state is of iteration {counts['iteration']}, and {asked} are asked for.")
     model = current_model(planned[counts["stage"]].objective, split_numbers(unknowns)[0])
     return dataclasses.replace(saved, **counts, unknowns=unknowns, model=model)
-
-
-def _check_regularisation(regularisation: Any, model: Any) -> None:
-    if regularisation is None:
-        return
-    if not callable(regularisation):
-        raise ValueError(f"regularisation must be a function of the model, got {type(regularisation).__name__}.")
-    try:
-        hash(eqx.partition(regularisation, eqx.is_array)[1])
-    except TypeError:
-        raise ValueError(
-            "regularisation must be hashable but for its arrays: make it an eqx.Module, or wrap it in a function."
-        ) from None
-    shape = jnp.shape(jax.eval_shape(regularisation, model))
-    if shape != ():
-        raise ValueError(f"regularisation must return a number, got shape {shape}.")
 
 
 def _check_resume(resume: InversionState, like: Callable[[int], InversionState], stages: tuple[Stage, ...]) -> None:

@@ -11,10 +11,19 @@ from jax import Array
 
 from jaxfwi.equations.base import WaveEquation
 from jaxfwi.shots.per_shot import GaussNewtonProduct, Gradient
-from jaxfwi.shots.plan import Layout, Shots
+from jaxfwi.shots.plan import Layout, Plan, Shots
 from jaxfwi.shots.programs import summed
 
-__all__ = ["Objective", "check_limits", "current_model", "masked", "model_of", "split_numbers"]
+__all__ = [
+    "Objective",
+    "check_limits",
+    "check_regularisation",
+    "current_model",
+    "masked",
+    "model_of",
+    "objective_of",
+    "split_numbers",
+]
 
 
 class Objective(eqx.Module):
@@ -113,6 +122,21 @@ class Objective(eqx.Module):
         return value
 
 
+def objective_of(
+    of_shot: Gradient,
+    plan: Plan,
+    to_model: Callable | None,
+    rest: Any,
+    regularisation: Any,
+    mask: Any,
+    scale: float = 1.0,
+) -> Objective:
+    """The objective of a plan's shots, with its arrays on the devices of the plan."""
+    arrays, functions = eqx.partition(regularisation, eqx.is_array)
+    penalty = eqx.combine(plan.replicated(arrays), functions)
+    return Objective(of_shot, plan.layout, scale, to_model, rest, penalty, plan.replicated(mask))
+
+
 def current_model(objective: Objective, unknowns: Any) -> Any:
     """The model of the numbers among the unknowns, by a compiled program if it takes one."""
     return eqx.combine(unknowns, objective.rest) if objective.to_model is None else _model(objective, unknowns)
@@ -174,3 +198,19 @@ def _check_like(name: str, like: Any, unknowns: Any) -> None:
             raise ValueError(
                 f"{name} must be numbers or arrays of the model's shape {jnp.shape(parameter)}, got {jnp.shape(leaf)}."
             )
+
+
+def check_regularisation(regularisation: Any, model: Any) -> None:
+    if regularisation is None:
+        return
+    if not callable(regularisation):
+        raise ValueError(f"regularisation must be a function of the model, got {type(regularisation).__name__}.")
+    try:
+        hash(eqx.partition(regularisation, eqx.is_array)[1])
+    except TypeError:
+        raise ValueError(
+            "regularisation must be hashable but for its arrays: make it an eqx.Module, or wrap it in a function."
+        ) from None
+    shape = jnp.shape(jax.eval_shape(regularisation, model))
+    if shape != ():
+        raise ValueError(f"regularisation must return a number, got shape {shape}.")

@@ -21,7 +21,7 @@ from jaxfwi.inversion.objective import Objective
 from jaxfwi.shots.observed import check_finite, is_array, rows_of
 from jaxfwi.shots.per_shot import Filter, Gradient
 from jaxfwi.shots.plan import Plan, Shots
-from jaxfwi.shots.problem import Problem
+from jaxfwi.shots.problem import Problem, gradient_of_shot, plan_of
 from jaxfwi.survey.encoding import Encoding
 from jaxfwi.survey.survey import Survey
 
@@ -68,7 +68,8 @@ class PlannedStage:
         stage: all of whose settings are given.
         plan: of its shots.
         objective: of its unknowns.
-        limits: lower and upper bounds, each None or like the unknowns.
+        limits: lower and upper bounds, each None or like the unknowns, on the devices of the plan.
+        grid: of the simulator, for encodings.
     """
 
     stage: Stage
@@ -196,11 +197,11 @@ def planned_stage(
         at_once, scale = encoding.realisations, 1.0 / encoding.realisations
     grid, on = problem.simulator.grid, dataclasses.replace(problem.on, batch=stage.batch)
     problem = dataclasses.replace(problem, misfit=_filtered(stage, grid), on=on)
-    plan = problem.plan(type(model), model, at_once)
-    of_shot = problem.gradient_of_shot(model, plan)
+    plan = plan_of(problem, type(model), model, at_once)
+    of_shot = gradient_of_shot(problem, model, plan)
     for misfit in of_shot.misfits:
         _check_traces(misfit, problem.observed.shape[1:], model)
-    return PlannedStage(stage, plan, objective(of_shot, plan, scale), limits, grid)
+    return PlannedStage(stage, plan, objective(of_shot, plan, scale), plan.replicated(limits), grid)
 
 
 def _check_traces(misfit: Any, shape: tuple[int, ...], model: Any) -> None:

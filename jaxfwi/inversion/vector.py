@@ -11,8 +11,16 @@ from jax import Array
 
 from jaxfwi._checks import check_kind
 from jaxfwi.equations.base import WaveEquation
-from jaxfwi.inversion.objective import Objective, check_limits, current_model, model_of, split_numbers
-from jaxfwi.shots.problem import Problem
+from jaxfwi.inversion.objective import (
+    Objective,
+    check_limits,
+    check_regularisation,
+    current_model,
+    model_of,
+    objective_of,
+    split_numbers,
+)
+from jaxfwi.shots.problem import Problem, admitted, gradient_of_shot, plan_of
 from jaxfwi.shots.programs import sum_over_shots
 
 __all__ = ["AsVector"]
@@ -70,12 +78,13 @@ class AsVector:
         check_kind("problem", problem, Problem, "(simulator, survey, observed, ...)")
         numbers, rest = split_numbers(start)
         model = model_of(to_model, start)
-        problem = problem.admitted(model)
+        problem = admitted(problem, model)
         lower, upper = check_limits(mask, bounds, numbers)
-        self._plan = problem.plan(type(model), model)
-        of_shot = problem.gradient_of_shot(model, self._plan)
+        check_regularisation(regularisation, model)
+        self._plan = plan_of(problem, type(model), model)
         free = None if mask is None else jax.tree.map(lambda m: np.asarray(m) != 0, mask)
-        self._objective = Objective(of_shot, self._plan.layout, 1.0, to_model, rest, regularisation, free)
+        of_shot = gradient_of_shot(problem, model, self._plan)
+        self._objective = objective_of(of_shot, self._plan, to_model, rest, regularisation, free)
         self._shares = self._plan.shares()
         leaves, self._structure = jax.tree.flatten(numbers)
         self._leaves = [np.asarray(x) for x in leaves]

@@ -54,8 +54,12 @@ class On:
             if len(set(devices)) < len(devices):
                 raise ValueError(f"devices must differ, got {devices}.")
             object.__setattr__(self, "devices", tuple(devices))
-        elif devices is not None and (not isinstance(devices, int | np.integer) or isinstance(devices, bool)):
-            raise ValueError(f"devices must be a number or a list of jax devices, as jax.devices(), got {devices!r}.")
+        elif devices is not None:
+            if not isinstance(devices, int | np.integer) or isinstance(devices, bool):
+                raise ValueError(
+                    f"devices must be a number or a list of jax devices, as jax.devices(), got {devices!r}."
+                )
+            object.__setattr__(self, "devices", as_integer("devices", devices, 1))
         if batch is not None:
             object.__setattr__(self, "batch", as_integer("batch", batch, 1))
         if isinstance(domains, tuple | list):

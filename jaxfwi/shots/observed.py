@@ -8,12 +8,11 @@ import numpy as np
 from jaxfwi._checks import is_concrete
 from jaxfwi.survey.survey import Survey
 
-__all__ = ["check_finite", "check_observed", "is_array", "rows_of"]
+__all__ = ["check_finite", "check_observed", "check_weights", "is_array", "rows_of"]
 
 
-def check_observed(survey: Survey, observed: Any, weights: Any, nt: int, components: int) -> None:
-    """Raise a ValueError if observed data or their weights are not finite or not of the survey's shape."""
-    expected = (len(survey), nt, survey.receiver.shape[1], components)
+def check_observed(survey: Survey, observed: Any, expected: tuple[int, ...]) -> None:
+    """Raise a ValueError if observed data are not finite or not of the expected shape."""
     if not hasattr(observed, "shape"):
         raise ValueError(f"observed must be an array or be indexed like one, got {type(observed).__name__}.")
     shape = tuple(observed.shape)
@@ -23,10 +22,14 @@ def check_observed(survey: Survey, observed: Any, weights: Any, nt: int, compone
         )
     if is_concrete(observed, survey.receiver_mask) and is_array(observed):
         check_finite(survey.masked(observed))
+
+
+def check_weights(weights: Any, expected: tuple[int, ...]) -> None:
+    """Raise a ValueError if weights, should there be any, are not finite or do not fit data of the expected shape."""
     if weights is None:
         return
     shape = tuple(np.shape(weights))
-    if len(shape) != 4 or shape[0] != len(survey) or any(n not in (1, m) for n, m in zip(shape, expected, strict=True)):
+    if len(shape) != 4 or shape[0] != expected[0] or any(n not in (1, m) for n, m in zip(shape, expected, strict=True)):
         raise ValueError(f"weights must be {expected}, with 1 for an axis but the first that all share, got {shape}.")
     if is_concrete(weights) and is_array(weights) and not np.isfinite(np.asarray(weights)).all():
         raise ValueError("weights has values that are not finite: 0 leaves a sample out.")

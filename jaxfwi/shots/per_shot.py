@@ -150,9 +150,11 @@ class SquaredGradients:
         data, pull = jax.vjp(lambda p: self.one_shot.block_data(p, shot.survey, shot.corner), prepared)
         pull_model = jax.vjp(self.one_shot.prepared, model)[1]
 
+        filtered, pull_filter = jax.vjp(self._filtered, data)  # the filter is linear: any data will do
+
         def add(sum_so_far, key):
-            signs = shot.survey.masked(jax.random.rademacher(key, data.shape, data.dtype))
-            slope = self.one_shot.joined_blocks(pull(self._pull_filter(data, signs))[0])
+            signs = shot.survey.masked(jax.random.rademacher(key, filtered.shape, filtered.dtype))
+            slope = self.one_shot.joined_blocks(pull(pull_filter(signs)[0])[0])
             return jax.tree.map(lambda s, g: s + g**2, sum_so_far, pull_model(slope)[0]), None
 
         keys = jax.random.split(jax.random.wrap_key_data(shot.observed, impl=self.key_kind), self.samples)
@@ -160,10 +162,8 @@ class SquaredGradients:
         squares, _ = lax.scan(add, nothing, keys)
         return jax.tree.map(lambda x: x / self.samples, squares)
 
-    def _pull_filter(self, data: Array, signs: Array) -> Array:
-        """The transpose of the filter, which is linear."""
-        filter = self.filter
-        return signs if filter is None else jax.vjp(lambda d: filter(d, self.grid), data)[1](signs)[0]
+    def _filtered(self, data: Array) -> Array:
+        return data if self.filter is None else self.filter(data, self.grid)
 
 
 def _by_blocks(one_shot: OneShot) -> PartitionSpec:

@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 import equinox as eqx
 import jax
@@ -16,7 +16,7 @@ from jaxfwi.equations.base import WaveEquation
 from jaxfwi.shots.aperture import Aperture
 from jaxfwi.shots.budget import Memory
 from jaxfwi.shots.devices import On
-from jaxfwi.shots.observed import check_observed
+from jaxfwi.shots.observed import check_observed, check_weights
 from jaxfwi.shots.per_shot import (
     Filter,
     GaussNewtonProduct,
@@ -36,7 +36,13 @@ __all__ = ["Problem"]
 
 
 def _hashable(aperture: Any) -> Any:
-    return tuple(np.asarray(aperture).tolist()) if np.ndim(aperture) else aperture
+    """An aperture as a number or a tuple of numbers; `cutouts` checks it."""
+    given = np.asarray(aperture).tolist() if hasattr(aperture, "shape") else aperture
+    return tuple(given) if isinstance(given, list) else given
+
+
+def _as_array(weights: Any) -> Any:
+    return weights if weights is None or hasattr(weights, "shape") else np.asarray(weights)
 
 
 def _checked_misfit(misfit: Any) -> Any:
@@ -53,11 +59,18 @@ def _checked_misfit(misfit: Any) -> Any:
     return misfit
 
 
+Model = TypeVar("Model", bound=WaveEquation)
+
+
 class Problem(eqx.Module):
     """Recorded data and how they are compared: a simulator, a survey, its data, and a misfit.
 
     The objective is the sum over shots of ``misfit(predicted, observed)``. A problem is a PyTree whose leaves are
     survey, observed data and weights; all else is static. Arrays are looked at when something is computed.
+
+    Its methods are compiled by themselves. In a program of your own, close over the problem or make it an argument:
+    ``jax.jit(lambda model: problem.misfit_and_gradient(model))``; with an aperture close over it, as positions must be
+    known.
 
     Args:
         simulator: grid, order, boundaries, and by `memory` how gradients are paid for.
@@ -95,7 +108,7 @@ class Problem(eqx.Module):
     survey: Survey
     observed: Any = None
     misfit: Any = eqx.field(static=True, default=misfits.l2, converter=_checked_misfit)
-    weights: Any = None
+    weights: Any = eqx.field(default=None, converter=_as_array)
     aperture: Aperture = eqx.field(static=True, default=None, converter=_hashable)
     on: On = eqx.field(static=True, default=On())
 
@@ -104,10 +117,17 @@ class Problem(eqx.Module):
             check_kind(name, getattr(self, name), kind)
 
     def __repr__(self) -> str:
-        name = getattr(self.misfit, "__name__", repr(self.misfit))
-        return f"Problem({self.simulator!r}, {self.survey!r}, misfit={name})"
+        shown = [
+            repr(self.simulator),
+            repr(self.survey),
+            f"misfit={getattr(self.misfit, '__name__', repr(self.misfit))}",
+        ]
+        shown += ["weights=..."] if self.weights is not None else []
+        shown += [f"aperture={self.aperture}"] if self.aperture is not None else []
+        shown += [f"on={self.on}"] if self.on != On() else []
+        return f"Problem({', '.join(shown)})"
 
-    def misfit_and_gradient(self, model: WaveEquation) -> tuple[Array, Any]:
+    def misfit_and_gradient(self, model: Model) -> tuple[Array, Model]:
         """The misfit of a model, summed over shots, and its gradient.
 
         Args:
@@ -120,9 +140,9 @@ class Problem(eqx.Module):
             ValueError: for input that cannot be simulated, or observed data of another shape.
             MemoryError: before anything is computed, if it cannot fit.
         """
-        return self._sum(model, model, self.gradient_of_shot)
+        return self._sum(model, model, lambda model, plan: gradient_of_shot(self, model, plan))
 
-    def hessian_product(self, model: WaveEquation, direction: WaveEquation) -> Any:
+    def hessian_product(self, model: Model, direction: Model) -> Model:
         """The Hessian of the misfit at a model, times a perturbation of the model.
 
         Args:
@@ -146,9 +166,9 @@ class Problem(eqx.Module):
         """
         self._one_misfit()
         shared = (model, _like_model(direction, model))
-        return self._sum(model, shared, lambda model, plan: HessianProduct(self.gradient_of_shot(model, plan)))
+        return self._sum(model, shared, lambda model, plan: HessianProduct(gradient_of_shot(self, model, plan)))
 
-    def gauss_newton_product(self, model: WaveEquation, direction: WaveEquation) -> Any:
+    def gauss_newton_product(self, model: Model, direction: Model) -> Model:
         """The Gauss-Newton Hessian at a model, times a perturbation: ``J^T W J d``.
 
         J is the derivative of the data and W the second derivative of the misfit by the data, the identity for
@@ -169,8 +189,8 @@ class Problem(eqx.Module):
         return self._sum(model, shared, lambda _, plan: GaussNewtonProduct(plan.one_shot, misfit))
 
     def gauss_newton_diagonal(
-        self, model: WaveEquation, seed: int = 0, samples: int = 1, filter: Filter | None = None
-    ) -> Any:
+        self, model: Model, seed: int = 0, samples: int = 1, filter: Filter | None = None
+    ) -> Model:
         """An estimate of the diagonal of the Gauss-Newton Hessian ``J^T J`` of `misfits.l2`: how well sources and
         receivers together illuminate each cell, for any equation. For `optimise.precondition`. Observed data, misfit
         and weights play no part.
@@ -215,9 +235,10 @@ class Problem(eqx.Module):
             hash(filter)
         except TypeError:
             raise ValueError(f"filter must be hashable, got {filter!r}: make it a frozen dataclass.") from None
-        problem, key = self.admitted(model, observed=False), jax.random.key(seed)
+        bare, key = dataclasses.replace(self, observed=None, weights=None), jax.random.key(seed)
+        problem = admitted(bare, model, needs_observed=False)
         words, kind = jax.random.key_data(jax.random.split(key, len(self.survey))), str(jax.random.key_impl(key))
-        plan = dataclasses.replace(problem, observed=words, weights=None).plan(type(model), model)
+        plan = plan_of(dataclasses.replace(problem, observed=words), type(model), model)
         squares = SquaredGradients(plan.one_shot, filter, self.simulator.grid, samples, kind)
         return sum_over_shots(squares, plan, model, plan.shares())
 
@@ -246,69 +267,76 @@ class Problem(eqx.Module):
         >>> memory.working > 4 * 200 * 2 * (20 + 30)  # the ring of every step is part of it
         True
         """
-        plan = dataclasses.replace(self.admitted(model, observed=False), observed=None).plan(type(model), model)
+        problem = dataclasses.replace(admitted(self, model, needs_observed=False), observed=None)
+        plan = plan_of(problem, type(model), model)
         if plan.traced:
             raise ValueError("memory looks at its arguments' values: call it outside of jit, grad and vmap.")
         share = plan.shares()[0]
         if not gradient:
             return memory_of_program(all_data, plan.one_shot, plan, model, share)
-        shape = (len(share.survey), *self._data_shape(model)[1:])
+        shape = (len(share.survey), *_data_shape(self, model)[1:])
         there = None if plan.layout.mesh is None else share.survey.wavelet.sharding
         like = jax.tree.leaves(model) if self.observed is None else [self.observed.dtype]
         data = jax.ShapeDtypeStruct(shape, jnp.result_type(*like), sharding=there)
-        operation = self.gradient_of_shot(model, plan)
+        operation = gradient_of_shot(self, model, plan)
         return memory_of_program(summed, operation, plan, model, share._replace(observed=data))
 
-    def admitted(self, model: WaveEquation, observed: bool = True) -> "Problem":
-        """The same problem with everything checked against a model, and the survey prepared for it.
-
-        Args:
-            model: an equation with its parameters.
-            observed: whether data are needed, and checked.
-
-        Raises:
-            ValueError: naming what is wrong, its value and the fix.
-        """
-        check_many(self.survey)
-        survey = self.simulator.admit(model, self.survey)
-        if observed and self.observed is None:
-            raise ValueError("observed is missing: give the recorded data, Problem(simulator, survey, observed).")
-        if observed:
-            check_observed(survey, self.observed, self.weights, *self._data_shape(model)[1::2])
-        return dataclasses.replace(self, survey=survey)
-
-    def plan(self, equation: type[WaveEquation], shared: Any, at_once: int | None = None) -> Plan:
-        """Who computes which shots, of an admitted problem; `at_once` of them, or all, in a call."""
-        shots = Shots(self.survey, self.observed, weights=self.weights)
-        return planned(self.simulator, equation, shared, shots, self.aperture, self.on, at_once)
-
-    def gradient_of_shot(self, model: WaveEquation, plan: Plan) -> Gradient:
-        """The misfit of a shot and its gradient, by one misfit or by one for each parameter."""
-        each = jax.tree.leaves(self.misfit) if isinstance(self.misfit, WaveEquation) else [self.misfit]
-        if isinstance(self.misfit, WaveEquation) and (
-            not isinstance(self.misfit, type(model)) or len(each) != len(jax.tree.leaves(model))
-        ):
-            name = type(model).__name__
-            raise ValueError(f"misfit must have a function for each parameter of {name}, got {self.misfit}.")
-        distinct = tuple(dict.fromkeys(each))
-        if len(distinct) > 1 and plan.layout.split is not None:
-            raise ValueError("domains cut a model that all parameters share: give one misfit, or leave domains out.")
-        of_leaf = tuple(distinct.index(one) for one in each) if len(distinct) > 1 else ()
-        return Gradient(plan.one_shot, distinct, of_leaf)
-
     def _sum(self, model: WaveEquation, shared: Any, operation: Callable[[Any, Plan], Operation]) -> Any:
-        problem = self.admitted(model)
-        plan = problem.plan(type(model), shared)
+        problem = admitted(self, model)
+        plan = plan_of(problem, type(model), shared)
         return sum_over_shots(operation(model, plan), plan, shared, plan.shares())
-
-    def _data_shape(self, model: WaveEquation) -> tuple[int, int, int, int]:
-        components = len(self.simulator.fields(type(model))[1])
-        return len(self.survey), self.simulator.grid.nt, self.survey.receiver.shape[1], components
 
     def _one_misfit(self) -> Misfit:
         if isinstance(self.misfit, WaveEquation):
             raise ValueError("parameters have misfits of their own, so that there is no one Hessian: give one misfit.")
         return self.misfit
+
+
+def admitted(problem: Problem, model: WaveEquation, needs_observed: bool = True) -> Problem:
+    """The same problem with everything checked against a model, and the survey prepared for it.
+
+    Args:
+        problem: as the user made it.
+        model: an equation with its parameters.
+        needs_observed: whether observed data must have been given.
+
+    Raises:
+        ValueError: naming what is wrong, its value and the fix.
+    """
+    check_many(problem.survey)
+    survey = problem.simulator.admit(model, problem.survey)
+    if problem.observed is not None:
+        check_observed(survey, problem.observed, _data_shape(problem, model))
+    elif needs_observed:
+        raise ValueError("observed is missing: give the recorded data, Problem(simulator, survey, observed).")
+    check_weights(problem.weights, _data_shape(problem, model))
+    return dataclasses.replace(problem, survey=survey)
+
+
+def plan_of(problem: Problem, equation: type[WaveEquation], shared: Any, at_once: int | None = None) -> Plan:
+    """Who computes which shots, of an admitted problem; `at_once` of them, or all, in a call."""
+    shots = Shots(problem.survey, problem.observed, weights=problem.weights)
+    return planned(problem.simulator, equation, shared, shots, problem.aperture, problem.on, at_once)
+
+
+def gradient_of_shot(problem: Problem, model: WaveEquation, plan: Plan) -> Gradient:
+    """The misfit of a shot and its gradient, by one misfit or by one for each parameter."""
+    misfit, name = problem.misfit, type(model).__name__
+    each = jax.tree.leaves(misfit) if isinstance(misfit, WaveEquation) else [misfit]
+    if isinstance(misfit, WaveEquation) and (
+        not isinstance(misfit, type(model)) or len(each) != len(jax.tree.leaves(model))
+    ):
+        raise ValueError(f"misfit must have a function for each parameter of {name}, got {misfit}.")
+    distinct = tuple(dict.fromkeys(each))
+    if len(distinct) > 1 and plan.one_shot.split is not None:
+        raise ValueError("domains cut a model that all parameters share: give one misfit, or leave domains out.")
+    of_leaf = tuple(distinct.index(one) for one in each) if len(distinct) > 1 else ()
+    return Gradient(plan.one_shot, distinct, of_leaf)
+
+
+def _data_shape(problem: Problem, model: WaveEquation) -> tuple[int, int, int, int]:
+    components = len(problem.simulator.fields(type(model))[1])
+    return len(problem.survey), problem.simulator.grid.nt, problem.survey.receiver.shape[1], components
 
 
 def _like_model(direction: Any, model: WaveEquation) -> Any:

@@ -4,7 +4,6 @@ import math
 import os
 import sys
 import warnings
-from typing import Any
 
 import equinox
 import jax
@@ -20,8 +19,7 @@ from jaxfwi.survey.survey import Survey
 __all__ = ["check_dispersion", "check_many", "check_model", "check_survey"]
 
 # where a warning points: at the first line outside of this package, and of Equinox, which calls a module's methods
-_PACKAGES = os.path.dirname(os.path.dirname(__file__)), os.path.dirname(equinox.__file__)
-_AT_THE_CALLER: Any = {"skip_file_prefixes": _PACKAGES} if sys.version_info >= (3, 12) else {"stacklevel": 5}
+_PACKAGES = tuple(os.path.dirname(path) + os.sep for path in (os.path.dirname(__file__), equinox.__file__))
 
 
 def check_model(model: WaveEquation, grid: Grid, space_order: int, free_surface: bool) -> None:
@@ -120,8 +118,16 @@ def check_dispersion(model: WaveEquation, survey: Survey, grid: Grid, space_orde
             f"the wavelet reaches {highest:.3g} Hz (95 % of its energy) where {slowest:g} m/s at space order "
             f"{space_order} is safe up to {safe:.3g} Hz: waves will disperse. Refine the grid, raise "
             "space_order or lower the frequency.",
-            **_AT_THE_CALLER,
+            stacklevel=_level_of_caller(),
         )
+
+
+def _level_of_caller() -> int:
+    """The `stacklevel` of a warning in the function that asks, to point at the first line outside of these packages."""
+    frame, level = sys._getframe(1), 1
+    while frame.f_back is not None and frame.f_code.co_filename.startswith(_PACKAGES):
+        frame, level = frame.f_back, level + 1
+    return level
 
 
 def _rounded_down(seconds: float) -> float:

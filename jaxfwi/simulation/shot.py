@@ -184,7 +184,7 @@ class OneShot:
 def half_a_step_on(samples: Array) -> Array:
     """Samples ``(time, ...)`` half a step later, from four neighbours, with zeros before the first and after the last.
 
-    The error is a share ``3/128 (omega dt)^4`` of a wave of frequency omega.
+    The error is ``3/128 (omega dt)^4`` of a wave of frequency omega.
     """
     rest = [(0, 0)] * (samples.ndim - 1)
     x = jnp.pad(samples, [(1, 2), *rest])

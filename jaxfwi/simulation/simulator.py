@@ -115,6 +115,8 @@ class Simulator:
 
     def check_model(self, model: WaveEquation) -> None:
         """Raise a ValueError if a model does not fit the grid, has impossible values, or makes the scheme unstable."""
+        if isinstance(model, WaveEquation):
+            self.fields(type(model))
         check_model(model, self.grid, self.space_order, self.free_surface)
 
     def fields(self, equation: type[WaveEquation]) -> tuple[tuple[str, ...], tuple[str, ...]]:
