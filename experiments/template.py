@@ -14,7 +14,7 @@ out.mkdir(parents=True, exist_ok=True)
 # The model: a section of ours, or np.load("vp.npy"), m/s, depth first; and where to start from. The water stays.
 grid = jf.Grid(shape=(80, 200), spacing=25.0, dt=2.5e-3, nt=1000)
 true = jf.models.marmousi_like(grid)
-rock = ~jf.models.water_mask(true)
+rock = ~jf.models.is_water(true)
 start = jf.models.smooth(true, grid, length=250.0, mask=rock)
 
 # The survey, in metres; and the data: modelled, or np.load("observed.npy", mmap_mode="r").

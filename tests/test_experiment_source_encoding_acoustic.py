@@ -34,7 +34,7 @@ def test_inverts_leaves_what_it_promises_and_goes_on_where_it_was_left(model_fil
     check_figures(out, printed, "result_vp", "data", "convergence")
     # as it was after three iterations: the same command goes on, and ends as it did
     shutil.copytree(out, left := tmp_path / "left")
-    for path in ("checkpoints/iteration_000004.npz", "summary.json", "final_vp.npy"):
+    for path in ("saved/iteration_000004.npz", "summary.json", "final_vp.npy"):
         (left / path).unlink()
     run("source_encoding_acoustic", *options, "--out", left)
     np.testing.assert_array_equal(np.load(left / "final_vp.npy"), final)

@@ -174,8 +174,8 @@ def test_few_calls_from_simulate_to_the_step(monkeypatch):
 
             return (dataclasses.replace(step, forward=forward),)
 
-    grid = jf.Grid((8, 9), 10.0, 1e-3, 5)
-    survey = jf.Survey.from_arrays([[20.0, 30.0]], [[10.0, 10.0]], jnp.zeros(5))
+    grid = jf.Grid((8, 9), 10.0, 1e-3, 200)  # steps: from 200 on the loop has one call more
+    survey = jf.Survey.from_arrays([[20.0, 30.0]], [[10.0, 10.0]], jnp.zeros(200))
     jf.simulate(jf.Simulator(grid, absorber=jf.CPML(width=2)), Counted(vp=jnp.full((8, 9), 2000.0)), survey)
     assert depths
     assert max(depths) <= 16, depths

@@ -31,7 +31,7 @@ def test_marmousi_like_is_one_geology_at_every_resolution(spacing):
 @pytest.mark.parametrize("seed", range(5))
 def test_marmousi_like_velocities(seed):
     vp = models.marmousi_like(SECTION, seed=seed)
-    water = models.water_mask(vp)
+    water = models.is_water(vp)
     assert np.isfinite(vp).all()
     assert (vp[water] == 1500).all()
     assert vp[~water].min() >= 1600
@@ -46,13 +46,13 @@ def test_marmousi_like_velocities(seed):
 
 def test_marmousi_like_water_depth():
     vp = models.marmousi_like(grid_of((300, 400), 10.0))
-    bed = models.water_mask(vp).sum(axis=0) * 10.0
+    bed = models.is_water(vp).sum(axis=0) * 10.0
     assert abs(bed - 270).max() < 0.1 * 270 + 10
     assert np.ptp(bed) > 10
     assert abs(np.diff(bed)).max() <= 10
-    assert not models.water_mask(models.marmousi_like(grid_of((60, 80)), water_depth=0.0)).any()
+    assert not models.is_water(models.marmousi_like(grid_of((60, 80)), water_depth=0.0)).any()
     deep = models.marmousi_like(grid_of((60, 80)), water_depth=500.0)
-    assert abs(models.water_mask(deep).sum(axis=0).mean() * 20 - 500) < 40
+    assert abs(models.is_water(deep).sum(axis=0).mean() * 20 - 500) < 40
 
 
 def horizon(monkeypatch, *, heave):
@@ -112,18 +112,18 @@ def test_gas_lens_is_slow_and_is_not_water(seed):
     z, x = np.nonzero(deep < 0.9 * np.delete(deep, np.s_[480:620], axis=1).min())
     assert z.size > 100
     assert 480 <= x.min() < x.max() < 620
-    assert not models.water_mask(vp, water_velocity=deep.min())[100:].any()
+    assert not models.is_water(vp, water_velocity=deep.min())[100:].any()
 
 
-def test_water_mask_stops_at_the_first_fast_cell_in_any_dimension():
+def test_is_water_stops_at_the_first_fast_cell_in_any_dimension():
     column = np.array([1500, 1500, 1800, 1400, 1500], np.float32)
     expected = np.array([True, True, False, False, False])
-    np.testing.assert_array_equal(models.water_mask(column), expected)
+    np.testing.assert_array_equal(models.is_water(column), expected)
     np.testing.assert_array_equal(
-        models.water_mask(np.tile(column[:, None, None], (1, 3, 2))),
+        models.is_water(np.tile(column[:, None, None], (1, 3, 2))),
         np.tile(expected[:, None, None], (1, 3, 2)),
     )
-    assert models.water_mask(np.float32([1480.3, 2000.0]), water_velocity=1480.3).tolist() == [True, False]
+    assert models.is_water(np.float32([1480.3, 2000.0]), water_velocity=1480.3).tolist() == [True, False]
 
 
 @pytest.mark.parametrize("shape", [(10,), (10, 4), (10, 4, 3)])
@@ -260,8 +260,8 @@ GRID = grid_of((6, 5))
         (lambda: models.two_layers(GRID, depth=-1), "depth must lie between 0 and 120 metres"),
         (lambda: models.two_layers(GRID, depth="20"), "depth must lie between 0 and 120 metres, got '20'"),
         (lambda: models.two_layers(GRID, upper=-1.0), "upper must be a positive number in m/s, got -1.0"),
-        (lambda: models.water_mask(1500.0), "vp must be an array"),
-        (lambda: models.water_mask(rock, water_velocity=0.0), "water_velocity must be a positive number"),
+        (lambda: models.is_water(1500.0), "vp must be an array"),
+        (lambda: models.is_water(rock, water_velocity=0.0), "water_velocity must be a positive number"),
         (lambda: models.smooth(rock, 20.0, 40.0), r"grid must be a jaxfwi\.Grid, .* got 20\.0"),
         (lambda: models.smooth(rock, (20.0, 20.0), 40.0), r"grid must be a jaxfwi\.Grid, .* got \(20\.0, 20\.0\)"),
         (lambda: models.smooth(rock.T, GRID, 40.0), r"model has shape \(5, 6\), the grid \(6, 5\).* may be transposed"),

@@ -108,7 +108,7 @@ def test_preconditioning():
     np.testing.assert_array_equal(newton.rho, 0.0)
 
 
-def test_updates_are_sum_of():
+def test_updates_are_added():
     gradient, model = elastic(), elastic(3)
     parts = optax.adam(2.0), optax.chain(smooth(GRID, 20.0), optax.adam(3.0), smooth(GRID, 20.0)), optax.sgd(0.1)
     ours = sum_of(*parts)

@@ -143,7 +143,7 @@ def scene(case: Case, results: Results, *names: str) -> Scene:
 
 def fixed_cells(true: Array) -> Array:
     """Cells that are not inverted for: the water, or on land the rows of the sources."""
-    water = jf.models.water_mask(true)
+    water = jf.models.is_water(true)
     if not water.any():
         water[:3] = True
     return water

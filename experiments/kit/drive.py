@@ -22,7 +22,7 @@ from kit.results import Results, UserError, ending_on_errors, table, user_errors
 T = TypeVar("T")
 LEFT_BY_RUNS = (
     "metrics*.jsonl", "observed*.npy", "final_*.npy", "cost*.json", "summary.json", "figures/*.png", "figures/*.gif",
-    "checkpoints*/*", "true_*.npy", "start_*.npy", "residual*.npy",
+    "saved*/*", "true_*.npy", "start_*.npy", "residual*.npy",
 )  # fmt: skip
 
 
@@ -142,7 +142,7 @@ def invert(
     unknowns, models, before, first = start, {}, {}, 0
     with PeakMemory() as memory:
         for number, (problem, stages) in enumerate(problems):
-            folder = f"checkpoints{suffix}" + (f"_{number}" if len(problems) > 1 else "")
+            folder = f"saved{suffix}" + (f"_{number}" if len(problems) > 1 else "")
             save = jf.SaveTo(results.path(folder), config=dataclasses.asdict(scene.case))
             begin, last = time.perf_counter(), first
             for state in jf.invert(problem, unknowns, stages=stages, save=save, **options):

@@ -75,7 +75,7 @@ def shear_and_density(options: Options, true: np.ndarray, start: np.ndarray) -> 
     for name in ("vs", "rho", "start_vs"):
         if getattr(options, name) is not None and options.vp is None:
             raise kit.UserError(f"--{name.replace('_', '-')} goes with a model of your own: give --vp FILE too.")
-    water = jf.models.water_mask(true)
+    water = jf.models.is_water(true)
     models = {"true_vs": np.where(water, 0.0, true / RATIO).astype(np.float32)}
     if options.vs is not None:
         models["true_vs"] = kit.load_model(options.vs, "--vs", shape=true.shape, zeros=True)

@@ -188,7 +188,7 @@ def _move(equation: type[Staggered], table: Table, direction: float) -> Advance:
         rates, layer, read = _first_derivatives(equation, table, derivative)(state.waves, state.layer)
         waves, fields = state.waves | read, equation.fields(len(derivative.spacing))
         for name, terms in table.items():
-            wave = _attenuated(waves[name], derivative, fields[name].half, equation.isotropic_loss)
+            wave = _damped_in_layer(waves[name], derivative, fields[name].half, equation.isotropic_loss)
             moved = Patched(wave, {})
             for coefficient, derivatives, sign in terms:
                 rate = functools.reduce(operator.add, (rates[d] for d in derivatives))
@@ -201,7 +201,7 @@ def _move(equation: type[Staggered], table: Table, direction: float) -> Advance:
     return advance
 
 
-def _attenuated(field: Array, derivative: Derivative, half: tuple[bool, ...], fraction: float) -> Array:
+def _damped_in_layer(field: Array, derivative: Derivative, half: tuple[bool, ...], fraction: float) -> Array:
     """A field after the isotropic loss of a time step: in all directions, a fraction of each slab's loss across it."""
     remaining: dict[int, Array] = {}  # by axis
     for slab in derivative.slabs if fraction else ():

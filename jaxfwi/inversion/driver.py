@@ -31,14 +31,14 @@ class InversionState(eqx.Module):
 
     Args:
         iteration: number of updates made, over all stages.
-        stage: of the last of them, counted from 0.
-        unknowns: after it.
-        model: that of the unknowns; the same if the inversion has no `to_model`.
-        misfit: of the last iteration's shots, at the unknowns before their update; None before the first.
-        penalty: the regularisation there.
-        gradient: of misfit and penalty there, by the unknowns, with the mask applied.
-        optimizer_state: of the stage's optax optimiser.
-        first_misfit: that of the stage's first iteration.
+        stage: stage of the last update, counted from 0.
+        unknowns: the unknowns after the last update.
+        model: the model that the unknowns make; they are the model itself if the inversion has no `to_model`.
+        misfit: misfit of the last iteration's shots, at the unknowns before the last update; None before the first.
+        penalty: the regularisation at the unknowns before the last update.
+        gradient: gradient of misfit and penalty by the unknowns, before the last update, with the mask applied.
+        optimizer_state: state of the stage's optax optimiser.
+        first_misfit: misfit of the stage's first iteration.
     """
 
     iteration: int
@@ -145,6 +145,15 @@ class Driver:
                 f"the stage's first iteration. The steps are likely too long, or jumped to another cycle: lower the "
                 "learning rate, or begin with lower frequencies. Where shots differ that much, raise divergence."
             )
+        self._check_model(where, model)
+        if i == 0:
+            _check_first_update(bool(tried), gradient, new, numbers, optimizer_state)
+        unknowns = eqx.combine(new, rest)
+        return InversionState(
+            int(state.iteration) + 1, number, unknowns, model, value, penalty, gradient, optimizer_state, first
+        )
+
+    def _check_model(self, where: str, model: Any) -> None:
         try:
             self.simulator.check_model(model)
         except ValueError as error:
@@ -152,18 +161,6 @@ class Driver:
                 f"{where} has made a model that cannot be simulated: {error} Set bounds=(lower, upper) or "
                 "lower the learning rate."
             ) from None
-        if i == 0 and bool(tried) and all(bool(jnp.array_equal(a, b)) for a, b in _pairs(new, numbers)):
-            warnings.warn(
-                "the first update has not changed the model at all: it is below its rounding. Raise the learning rate, "
-                "or multiply the misfit by a large number for optimisers that see its scale, as L-BFGS.",
-                stacklevel=2,
-            )
-        if i == 0:
-            _check_adam(optimizer_state, gradient, new, numbers)
-        unknowns = eqx.combine(new, rest)
-        return InversionState(
-            int(state.iteration) + 1, number, unknowns, model, value, penalty, gradient, optimizer_state, first
-        )
 
     def _check_values(self, where: str, value: Array, penalty: Array, gradient: Any) -> None:
         if not bool(jnp.isfinite(value)):
@@ -211,6 +208,17 @@ def _update(objective, optimizer, numbers, optimizer_state, misfit, slope, share
     return misfit, penalty, gradient, new, tried, optimizer_state
 
 
+def _check_first_update(tried: bool, gradient: Any, new: Any, old: Any, optimizer_state: Any) -> None:
+    """Warn where the first update of a stage shows a learning rate or scale that cannot work."""
+    if tried and all(bool(jnp.array_equal(a, b)) for a, b in _pairs(new, old)):
+        warnings.warn(
+            "the first update has not changed the model at all: it is below its rounding. Raise the learning rate, "
+            "or multiply the misfit by a large number for optimisers that see its scale, as L-BFGS.",
+            stacklevel=4,
+        )
+    _check_adam(optimizer_state, gradient, new, old)
+
+
 def _check_adam(optimizer_state: Any, gradient: Any, new: Any, old: Any) -> None:
     """Adam's first step is its rate in every cell, unless its epsilon is of the size of the gradient."""
     states = jax.tree.leaves(optimizer_state, is_leaf=lambda x: isinstance(x, optax.ScaleByAdamState))
@@ -223,7 +231,7 @@ def _check_adam(optimizer_state: Any, gradient: Any, new: Any, old: Any) -> None
                 f"the gradient is {largest:.2g} at most, where Adam adds an epsilon of 1e-8 to it by default: steps "
                 "are shorter than the learning rate where the gradient is small. Multiply wavelet and data by a large "
                 "number, or give a smaller eps.",
-                stacklevel=2,
+                stacklevel=5,
             )
             return
 

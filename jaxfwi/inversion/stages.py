@@ -33,15 +33,15 @@ class Stage:
     """A stage of an inversion. Settings that are None are those given to `invert`, or of its problem.
 
     Args:
-        iterations: of this stage.
-        optimizer: any of optax, begun anew.
+        iterations: how many this stage makes.
+        optimizer: any of optax; it begins anew with the stage.
         filter: ``filter(data, grid)`` along time, for predicted and observed data alike before the misfit sees them, as
             ``jf.filters.Butterworth(high=3.0)``; by default none. The wavelet stays as it is: a filter that looks
             ahead in time would have it begin before the simulation does.
-        misfit: of this stage.
-        shots_per_iteration: of this stage.
-        encoding: of this stage.
-        batch: of this stage.
+        misfit: as for `Problem`.
+        shots_per_iteration: size of the mini-batches.
+        encoding: sums each mini-batch to a super-shot.
+        batch: shots computed at once on a device, as of `On`: super-shots need another number than shots.
         name: for messages; by default "stage 1" and so on.
 
     >>> import optax, jaxfwi as jf
@@ -169,7 +169,7 @@ def _check_memory_of_gradients(stage: Stage, survey: Survey, numbers: Any, which
             f"the optimizer{which} is an L-BFGS, which compares gradients of successive iterations, but each of these "
             "has other shots or codes: use all shots, codes that stay for the whole of a stage "
             "(jf.Encoding(keep_codes_for=...)), or an optimizer as optax.adam.",
-            stacklevel=3,
+            stacklevel=4,
         )
 
 

@@ -8,7 +8,7 @@ from numpy.typing import ArrayLike, NDArray
 from jaxfwi._checks import check_grid, is_number, positive_number
 from jaxfwi.grid.grid import Grid
 
-__all__ = ["WATER_VELOCITY", "two_layers", "water_mask"]
+__all__ = ["WATER_VELOCITY", "is_water", "two_layers"]
 
 WATER_VELOCITY = 1500.0  # m/s
 
@@ -50,7 +50,7 @@ def two_layers(
     return vp
 
 
-def water_mask(vp: ArrayLike, water_velocity: float = WATER_VELOCITY) -> NDArray[np.bool_]:
+def is_water(vp: ArrayLike, water_velocity: float = WATER_VELOCITY) -> NDArray[np.bool_]:
     """True in the water: in the cells of each column from the top down to the first that is faster than water.
 
     Slow rock below the sea bed, such as a gas-filled lens, is not water however slow it is.
@@ -66,7 +66,7 @@ def water_mask(vp: ArrayLike, water_velocity: float = WATER_VELOCITY) -> NDArray
         ValueError: if ``vp`` is a single number or ``water_velocity`` is not positive.
 
     >>> import jaxfwi as jf
-    >>> jf.models.water_mask([1500.0, 1500.0, 2000.0, 1400.0])
+    >>> jf.models.is_water([1500.0, 1500.0, 2000.0, 1400.0])
     array([ True,  True, False, False])
     """
     vp = np.asarray(vp)

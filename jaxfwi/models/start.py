@@ -53,7 +53,7 @@ def smooth(
     >>> import jaxfwi as jf
     >>> grid = jf.Grid(shape=6, spacing=10.0, dt=1e-3, nt=100)
     >>> vp = jf.models.two_layers(grid, depth=20.0, upper=1500.0, lower=3000.0)
-    >>> jf.models.smooth(vp, grid, 20.0, mask=~jf.models.water_mask(vp))
+    >>> jf.models.smooth(vp, grid, 20.0, mask=~jf.models.is_water(vp))
     array([1500., 1500., 3000., 3000., 3000., 3000.], dtype=float32)
     """
     check_grid(grid)
@@ -101,7 +101,7 @@ def linear_in_depth(
     >>> import jaxfwi as jf
     >>> grid = jf.Grid(5, 10.0, 1e-3, 100)
     >>> vp = jf.models.two_layers(grid, depth=10.0, upper=1500.0, lower=2500.0)
-    >>> rock = ~jf.models.water_mask(vp)
+    >>> rock = ~jf.models.is_water(vp)
     >>> jf.models.linear_in_depth(vp, mask=rock, top=1600.0, bottom=2200.0)
     array([1500., 1600., 1800., 2000., 2200.], dtype=float32)
     """

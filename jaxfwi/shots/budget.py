@@ -73,7 +73,7 @@ def largest_batch(of_batch: Callable[[int], Memory], most: int, device: Any) -> 
     Args:
         of_batch: memory of a batch; it is linear in the batch, and evaluated at 1 and 2.
         most: shots of the device.
-        device: it.
+        device: the device that computes them.
     """
     if most == 1:
         return 1

@@ -56,7 +56,7 @@ class Gradient:
 
     def total(self, sum_of_shots: SumOfShots, shared: Any) -> tuple[Array, Any]:
         prepared, pull = jax.vjp(self.one_shot.prepared, shared)
-        blocks = _by_blocks(self.one_shot)
+        blocks = self.one_shot.spec
         value, slope = sum_of_shots(self.of_shot, prepared, blocks, (EVERYWHERE, blocks))
         return value, pull(slope)[0]
 
@@ -105,7 +105,7 @@ class GaussNewtonProduct:
     def total(self, sum_of_shots: SumOfShots, shared: tuple[Any, Any]) -> Any:
         model, direction = shared
         prepared, along = jax.jvp(self.one_shot.prepared, (model,), (direction,))
-        blocks = _by_blocks(self.one_shot)
+        blocks = self.one_shot.spec
         slope = sum_of_shots(self.of_shot, (prepared, along), blocks, blocks)
         return jax.vjp(self.one_shot.prepared, model)[1](slope)[0]
 
@@ -141,7 +141,7 @@ class SquaredGradients:
     key_kind: str
 
     def total(self, sum_of_shots: SumOfShots, shared: Any) -> Any:
-        prepared, where = self.one_shot.prepared(shared), (_by_blocks(self.one_shot), EVERYWHERE)
+        prepared, where = self.one_shot.prepared(shared), (self.one_shot.spec, EVERYWHERE)
         return sum_of_shots(self.of_shot, (prepared, shared), where, EVERYWHERE)
 
     def of_shot(self, shared: tuple[Any, Any], shot: Shots) -> Any:
@@ -164,8 +164,3 @@ class SquaredGradients:
 
     def _filtered(self, data: Array) -> Array:
         return data if self.filter is None else self.filter(data, self.grid)
-
-
-def _by_blocks(one_shot: OneShot) -> PartitionSpec:
-    """How derivatives by what a program is computed from lie on the devices that share a grid."""
-    return EVERYWHERE if one_shot.split is None else one_shot.split.spec

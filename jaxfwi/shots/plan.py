@@ -11,7 +11,6 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from jaxfwi._checks import is_concrete
 from jaxfwi.equations.base import WaveEquation
-from jaxfwi.grid.blocks import Split
 from jaxfwi.grid.grid import Grid
 from jaxfwi.shots.aperture import Aperture, cutouts
 from jaxfwi.shots.devices import On, chosen_devices, mesh_of, split_of, usable_cores
@@ -46,12 +45,10 @@ class Layout:
         batch: shots computed at once on a device by `vmap`; None while it is yet to be chosen.
         mesh: the devices, along an axis "shots" and, if grids are split, another; None for the one that jax would
             choose.
-        split: how the grid of each shot is cut over devices; None if it is not.
     """
 
     batch: int | None = 1
     mesh: Mesh | None = None
-    split: Split | None = None
 
     @property
     def shares(self) -> int:
@@ -187,7 +184,7 @@ def planned(
     cores = min(n, usable_cores()) if on_cpu and chosen is None and not traced else 1
     side_by_side = cores if chosen is None else (len(own) if on_cpu else 1)
     one_shot = simulator.one_shot(equation, split)
-    return Plan(Layout(batch, mesh, split), one_shot, shots, own[0], traced, cores, side_by_side)
+    return Plan(Layout(batch, mesh), one_shot, shots, own[0], traced, cores, side_by_side)
 
 
 def _as_array(x: Any) -> jax.Array:

@@ -99,8 +99,7 @@ def all_data(one_shot: OneShot, layout: Layout, model: Any, shots: Shots) -> Arr
         data = functools.partial(_data_of_one, one_shot, prepared)
         return jax.lax.map(data, shots, batch_size=batch)
 
-    where = PartitionSpec() if layout.split is None else layout.split.spec
-    return _on_devices(of_shots, layout, where, PartitionSpec("shots"))(one_shot.prepared(model), shots)
+    return _on_devices(of_shots, layout, one_shot.spec, PartitionSpec("shots"))(one_shot.prepared(model), shots)
 
 
 def _data_of_one(one_shot: OneShot, prepared: Any, shot: Shots) -> Array:

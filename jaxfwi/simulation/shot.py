@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
+from jax.sharding import PartitionSpec
 
 from jaxfwi.equations.base import WaveEquation
 from jaxfwi.grid.blocks import Split
@@ -44,6 +45,11 @@ class OneShot:
     def split(self) -> Split | None:
         """How the padded grid is cut into blocks; None if it is not."""
         return self.propagation.frame.split
+
+    @property
+    def spec(self) -> PartitionSpec:
+        """How the argument of `data` and `block_data` lies on the devices that share a grid: whole, or in blocks."""
+        return PartitionSpec() if self.split is None else self.split.spec
 
     def prepared(self, model: WaveEquation) -> Any:
         """The argument of `data` and `block_data`: the model itself, or its coefficients if the grid is split."""
