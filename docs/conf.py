@@ -57,6 +57,7 @@ python_maximum_signature_line_length = 130
 nitpick_ignore_regex = [
     ("py:obj", ".*"),
     ("py:class", r"jaxfwi\.grid\.(absorber\.Slab|blocks\.Split)"),  # which a `Derivative` is made of by the engine
+    ("py:class", r"jaxfwi\.shots\.problem\.Model"),  # a type variable: the type of the model that is given
     ("py:class", r"(collections|jax|jaxlib|matplotlib|numpy|optax|os|pathlib)\..*"),
 ]
 
