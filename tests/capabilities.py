@@ -191,7 +191,8 @@ def read():
 TEXT = """# Capabilities
 
 Each figure was measured: the error of that capability for that equation, number of dimensions and memory strategy,
-relative to the largest value, in double precision. All of the table works, and the figures say how well.
+relative to the largest value, in double precision; 0 means to the last bit. All of the table works, and the figures say
+how well.
 
 {meanings}
 
