@@ -230,7 +230,7 @@ def test_misfits_and_data_that_cannot_be():
         ({"aperture": (1.0, 2.0)}, r"aperture must be one number or one for each of the grid's 1 horizontal axes"),
         ({"aperture": np.inf}, r"aperture must be a finite number of metres"),
         ({"devices": 64}, r'devices asks for 64 but this process has 1 \(cpu\): .*jax_num_cpu_devices", 64\) before'),
-        ({"devices": 0}, r"devices asks for 0 .*: ask for 1 to 1"),
+        ({"devices": 0}, r"devices must be a whole number of at least 1, got 0"),
         ({"devices": "cpu"}, r"devices must be a number or a list of jax devices, .*, got 'cpu'"),
         ({"devices": []}, r"devices must be a number or a list"),
         ({"devices": jax.devices() * 2}, r"devices must differ"),
