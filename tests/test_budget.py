@@ -1,4 +1,4 @@
-"""Memory: told before it is taken, and as much as is taken; the batch that fits."""
+"""Memory: known before it is taken, and as much as is taken; the batch that fits."""
 
 from dataclasses import replace
 
@@ -30,8 +30,8 @@ def test_memory_follows_the_batch_and_not_the_survey():
         survey = spread(simulator, shots)
         return problem_with(simulator, survey, devices=1, **options).memory(start).working
 
-    few, many = (working(n) for n in (8, 128))
-    assert few == many  # measured: 34176 bytes each
+    few, some, many = (working(n) for n in (8, 32, 128))
+    assert few == some == many  # measured: 34176 bytes each
     # what a shot needs, twice; measured 1.95 times
     assert 1.8 * few < working(32, batch=2) < 2.0 * few
 

@@ -1,4 +1,4 @@
-"""What XLA is told: which programs are compiled with the options, and which cannot be."""
+"""XLA's options: which programs are compiled with the options, and which cannot be."""
 
 from types import SimpleNamespace
 

@@ -23,7 +23,7 @@ DOMAINS = {"devices": 6, "domains": 3}
 
 
 @pytest.mark.telling
-@pytest.mark.parametrize(("shots", "devices"), [(1, 8), pytest.param(7, 2, marks=pytest.mark.slow), (7, 4), (8, None)])
+@pytest.mark.parametrize(("shots", "devices"), [(1, 8), (7, 2), (7, 4), (8, None)])
 @on_devices(8)
 def test_data_and_gradients(shots, devices):
     """Shots that divide over the devices, and shots that do not."""

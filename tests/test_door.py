@@ -378,8 +378,11 @@ def test_checks_hold_under_jit(name, traced):
     def function(x):
         return FUNCTIONS[name](*(x if i == traced else a for i, a in enumerate(ARGUMENTS)))
 
-    plain = jax.eval_shape(function, ARGUMENTS[min(traced, 2)])  # traces as jit does, and compiles nothing
-    assert all(np.prod(x.shape) >= 1 for x in jax.tree.leaves(plain))
+    ours = jax.eval_shape(function, ARGUMENTS[min(traced, 2)])  # traces as jit does, and compiles nothing
+    shapes = [x.shape for x in jax.tree.leaves(ours)]
+    data, model = OBSERVED.shape, LINE.shape
+    expected = {"simulate": [data], "simulator": [data[1:]], "misfit_and_gradient": [(), model]}
+    assert shapes == expected.get(name, [model])
 
 
 @pytest.mark.telling

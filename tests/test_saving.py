@@ -1,4 +1,4 @@
-"""Checkpoints: an inversion that is killed ends as if it had not been; what cannot be written, read or fit is told."""
+"""Saved states: an inversion that is killed ends as if it had not been; what cannot be written, read or fit is told."""
 
 import errno
 import os
